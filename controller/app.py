@@ -1,0 +1,180 @@
+"""The roof: where the rooms are put together. Nothing below names a concrete store, engine or dispatcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from controller.config import Settings
+from controller.dispatch.base import Finished
+from controller.dispatch.inprocess import InProcessDispatcher
+from controller.engines.docker import DockerEngine
+from controller.errors import EngineError
+from controller.services import tenants
+from controller.services.backend import Backend, now
+from controller.services.execution import execute
+from controller.services.report import engine_failed
+from controller.services.tenants import new_id
+from controller.store.sql import SqlStore
+from controller.web.application import create_web
+from controller.workspace import Workspaces
+
+_log = structlog.get_logger(__name__)
+DRAIN_SECONDS = 10.0
+
+
+def prepare(settings: Settings) -> str | None:
+    """Make the data directory and the schema; the first API key if there was none yet, to be shown once."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.chmod(0o700)
+    store = _store(settings)
+    try:
+        store.migrate()
+        return tenants.first_key(store, _pepper(settings), now())
+    finally:
+        store.close()
+
+
+class Server:
+    """Everything that runs in the serving process, from start to close."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = _store(settings)
+        self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
+        workspaces = Workspaces(settings.data_dir)
+        self.dispatcher = InProcessDispatcher(
+            settings.workers, lambda run_id: execute(self.backend, run_id), self.engine.kill
+        )
+        self.backend = Backend(
+            settings=settings,
+            store=self.store,
+            workspaces=workspaces,
+            engine=self.engine,
+            dispatcher=self.dispatcher,
+            finished=Finished(),
+            conversions=threading.Semaphore(settings.workers),
+        )
+        self._closing = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
+        self.web: Flask = create_web(self.backend, _pepper(settings))
+
+    def start(self) -> None:
+        """Take up what an earlier process left: its containers go, its files and runs are put right."""
+        self._sweep()
+        lost = engine_failed("the server was stopped again and again while this run was executed")
+        queued = self.store.recover(self.backend.settings.max_attempts, lost, now())
+        strays = self.backend.workspaces.remove_strays(self.store.run_ids())
+        _log.info("started", queued=len(queued), strays=strays)
+        for run_id in queued:
+            self.dispatcher.submit(run_id)
+        self._sweeper.start()
+
+    def close(self) -> None:
+        """Let running runs end for a while, then stop them; they are begun again at the next start."""
+        self._closing.set()
+        if not self.dispatcher.drain(DRAIN_SECONDS):
+            self.engine.close()
+            self.dispatcher.drain(DRAIN_SECONDS)
+        self.store.close()
+
+    def _sweep_on(self) -> None:
+        while not self._closing.wait(self.backend.settings.sweep_seconds):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        try:
+            removed = self.engine.sweep()
+        except EngineError as e:
+            _log.warning("sweep_failed", code=e.code, error=e.detail)
+            return
+        if removed:
+            _log.warning("leftovers_removed", containers=removed)
+
+
+def _configure_log() -> None:
+    """One JSON line for each event, on stderr; with the request's id where there is one, never with tenants' bytes."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _store(settings: Settings) -> SqlStore:
+    return SqlStore(f"sqlite:///{settings.data_dir / 'airlock.db'}")
+
+
+def _pepper(settings: Settings) -> bytes:
+    return tenants.read_pepper(settings.data_dir / "pepper")
+
+
+def _instance(data_dir: Path) -> str:
+    """The name by which this data directory's server knows its containers again."""
+    path = data_dir / "instance"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    with os.fdopen(fd, "w") as file:
+        file.write(new_id("srv"))
+    return path.read_text()
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    """gunicorn, embedded: one process with many threads, in which the server lives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server: Server | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        for name, value in {
+            "bind": f"{settings.host}:{settings.port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": settings.threads,
+            "graceful_timeout": int(DRAIN_SECONDS * 2 + 10),
+            "keepalive": 15,
+            "proc_name": "airlock",
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "worker_exit": lambda arbiter, worker: self._close(),
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Called in the worker, after the fork: threads and connections do not survive one."""
+        self._server = Server(self._settings)
+        self._server.start()
+        return self._server.web
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
+def serve(settings: Settings, key_file: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once."""
+    _configure_log()
+    key = prepare(settings)
+    if key is not None and key_file is not None:
+        fd = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(key + "\n")
+    elif key is not None:
+        print(f"First API key (every scope; shown only now, keep it):\n\n    {key}\n", flush=True)
+    print(f"Airlock listens on http://{settings.host}:{settings.port}  (API: /docs)", flush=True)
+    _Gunicorn(settings).run()

@@ -1,0 +1,51 @@
+"""What a dispatcher is: the thing that sees to it that accepted runs are executed, somewhere, soon.
+
+The store's row is the truth; a dispatcher only carries "look at run X". Told twice, it may look twice: `execute`
+claims the row, so the second finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Dispatcher(Protocol):
+    def submit(self, run_id: str) -> None:
+        """Have the run executed. Returns at once."""
+
+    def cancel(self, run_id: str) -> None:
+        """The run is marked as cancelled in the store: end it, wherever it runs."""
+
+    def capacity(self) -> int:
+        """How many more runs could begin right now."""
+
+
+class Finished:
+    """Lets threads wait for a run's end without asking the store again and again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
+
+    @contextmanager
+    def watch(self, run_id: str) -> Iterator[threading.Event]:
+        """An event set at the run's end. Begin to watch, then read the row: no end is missed."""
+        event = threading.Event()
+        with self._lock:
+            self._waiting[run_id].append(event)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                self._waiting[run_id].remove(event)
+                if not self._waiting[run_id]:
+                    del self._waiting[run_id]
+
+    def notify(self, run_id: str) -> None:
+        with self._lock:
+            for event in self._waiting.get(run_id, ()):
+                event.set()

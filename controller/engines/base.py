@@ -1,0 +1,103 @@
+"""What an engine is: the thing that makes one sandbox, runs one job in it, and removes it.
+
+Frozen values go in and come out; every engine keeps the same promises (tests/contract/engine_contract.py):
+
+* `run` returns only when nothing of the sandbox is left: no process, no container.
+* A sandbox is used once. Its run id is never used again with the same attempt.
+* How the job ended is told from the controller's clock, the cgroup and the exit, never from what the job says.
+* A failing job is a SandboxResult; a failing engine raises an EngineError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from controller.model import Limits, Usage
+
+RUNNER_COMMAND = ("/opt/conda/bin/python", "-I", "-B", "-m", "runner")
+GO_SIGNAL = b'{"go": 1}\n'
+STDOUT, STDERR = 1, 2
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """What is wanted of a sandbox: policy as data. An engine turns it into what its runtime is asked for.
+
+    `input_dir` is mounted read-only at /in, `output_dir` at /out (its files are writable, the directory is not).
+    """
+
+    run_id: str
+    attempt: int
+    image: str
+    input_dir: Path
+    output_dir: Path
+    limits: Limits
+
+    @property
+    def name(self) -> str:
+        return f"airlock-{self.run_id}-{self.attempt}"
+
+
+class Ended(StrEnum):
+    """What ended the sandbox: itself, the controller's clock, or a call of `kill`."""
+
+    EXITED = "exited"
+    DEADLINE = "deadline"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class SandboxResult:
+    """How a sandbox ended. `exit_code` as a shell gives it: 128 + N for signal N. `digest` is the image's."""
+
+    ended: Ended
+    exit_code: int
+    out_of_memory: bool
+    digest: str
+    start_seconds: float
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the engine says of itself; `controls` are the walls in force, by name."""
+
+    name: str
+    version: str
+    runtime: str
+    cgroup_version: str
+    cgroup_driver: str
+    image_digest: str | None
+    controls: dict[str, bool]
+
+
+LogSink = Callable[[int, bytes], None]
+"""Takes (STDOUT or STDERR, bytes) as they come, in order; must not block for long and must not raise."""
+
+
+class Engine(Protocol):
+    def check(self, image: str) -> EngineInfo:
+        """Ask the engine for its versions and the image's digest. EngineUnavailable when it does not answer."""
+
+    def run(self, spec: SandboxSpec, sink: LogSink, still_wanted: Callable[[], bool]) -> SandboxResult:
+        """Make the sandbox, run the runner in it to its end or to the deadline, remove it.
+
+        `still_wanted` is asked once, when `kill` can already reach this run and nothing is made yet: whoever
+        notes down that a run is unwanted, and then calls `kill`, is heard in either case.
+        ImageMissing, EngineUnavailable, EngineError; even then nothing stays behind that `sweep` would not find.
+        """
+
+    def kill(self, run_id: str) -> bool:
+        """End a running sandbox now; False when this engine is not running it. Safe to call at any time."""
+
+    def sweep(self) -> int:
+        """Remove what a crash left: sandboxes of ours that no call of `run` is working on. Returns how many."""
+
+    def close(self) -> None:
+        """Kill what runs, and let go of the engine."""
+
+

@@ -1,0 +1,89 @@
+"""A sandbox's counters, read from the host's cgroup file system: CPU time, peak memory, out-of-memory kills.
+
+The directory goes when the sandbox goes, so the engine reads while it waits and keeps the last answer.
+A controller that sees no host cgroups (it runs in a container itself) reads nothing, and says so with None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Counters:
+    """One reading; None where the kernel or the host does not show it."""
+
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    oom_kills: int | None = None
+
+
+@dataclass
+class CgroupReader:
+    """Reads one sandbox's counters; `last` is the newest reading that worked."""
+
+    cpu: Path
+    memory: Path
+    unified: bool
+    last: Counters = field(default_factory=Counters)
+
+    def sample(self) -> Counters:
+        """Read again, and keep the old value of whatever cannot be read any more."""
+        if self.unified:
+            cpu, peak = _keyed(self.cpu / "cpu.stat", "usage_usec"), _number(self.memory / "memory.peak")
+            kills = _keyed(self.memory / "memory.events", "oom_kill")
+            seconds = None if cpu is None else cpu / 1e6
+        else:
+            cpu, peak = _number(self.cpu / "cpuacct.usage"), _number(self.memory / "memory.max_usage_in_bytes")
+            kills = _keyed(self.memory / "memory.oom_control", "oom_kill")
+            seconds = None if cpu is None else cpu / 1e9
+        self.last = Counters(
+            cpu_seconds=self.last.cpu_seconds if seconds is None else seconds,
+            peak_memory_bytes=self.last.peak_memory_bytes if peak is None else peak,
+            oom_kills=self.last.oom_kills if kills is None else kills,
+        )
+        return self.last
+
+
+def reader(container_id: str, parent: str, *, version: str, driver: str, root: Path = ROOT) -> CgroupReader:
+    """The counters of a Docker container, whose cgroup's place follows from the daemon's version and driver."""
+    if driver == "systemd":
+        place = f"{_slice_path(parent)}/docker-{container_id}.scope"
+    else:
+        place = f"{parent.strip('/')}/{container_id}"
+    if version == "2":
+        return CgroupReader(cpu=root / place, memory=root / place, unified=True)
+    return CgroupReader(cpu=root / "cpuacct" / place, memory=root / "memory" / place, unified=False)
+
+
+def parent_name(driver: str) -> str:
+    """Where all sandboxes live, so that one cap holds for all of them; systemd wants a slice's name."""
+    return "airlock-runs.slice" if driver == "systemd" else "/airlock-runs"
+
+
+def _slice_path(name: str) -> str:
+    """systemd nests slices by their dashes: a-b.slice lies in a.slice."""
+    parts = name.removesuffix(".slice").split("-")
+    return "/".join("-".join(parts[: i + 1]) + ".slice" for i in range(len(parts)))
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _keyed(path: Path, key: str) -> int | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return None

@@ -1,0 +1,321 @@
+"""The default engine: Docker, through the docker SDK, one client for the whole process."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+import requests
+import structlog
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from controller.engines import cgroup
+from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
+from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, create_request
+from controller.engines.docker_stream import Attachment
+from controller.errors import EngineError, EngineUnavailable, ImageMissing
+from controller.model import Usage
+
+_log = structlog.get_logger(__name__)
+
+FIRST_UID, UIDS = 200_000, 65_536
+TICK_SECONDS = 0.1
+"""How often counters are read, and a kill is looked for, while nothing arrives."""
+ORPHAN_SECONDS = 600
+"""A container this long past its deadline belongs to a server that is gone: any server's sweep removes it."""
+_CALL_SECONDS = 60
+_GRACE_SECONDS = 15
+"""For Docker to report the end of a container that was killed."""
+
+
+class UidPool:
+    """A uid for each run, the same one not again before all others were used (65,536 runs)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = random.randrange(UIDS)  # noqa: S311 - not a secret, only a place to begin
+        self._taken: set[int] = set()
+
+    @contextmanager
+    def take(self) -> Iterator[int]:
+        with self._lock:
+            while (uid := FIRST_UID + self._next) in self._taken:
+                self._next = (self._next + 1) % UIDS
+            self._next = (self._next + 1) % UIDS
+            self._taken.add(uid)
+        try:
+            yield uid
+        finally:
+            with self._lock:
+                self._taken.discard(uid)
+
+
+@dataclass
+class _Sandbox:
+    """One container from before it is made until it is gone."""
+
+    spec: SandboxSpec
+    killed: threading.Event = field(default_factory=threading.Event)
+    container_id: str | None = None
+
+
+class DockerEngine:
+    """See engines.base.Engine for the promises. `instance` marks the containers of one data directory's server."""
+
+    def __init__(self, instance: str, runtime: str = "runc", connections: int = 64) -> None:
+        self._instance = instance
+        self._runtime = runtime
+        self._uids = UidPool()
+        self._live: dict[str, _Sandbox] = {}
+        self._lock = threading.Lock()
+        self._connections = connections
+        self._client: docker.DockerClient | None = None
+        self._host: tuple[str, str] | None = None
+
+    # -- the verbs ---------------------------------------------------------------------------------------------
+
+    def check(self, image: str) -> EngineInfo:
+        with _translated():
+            api = self._api()
+            info, version = api.info(), api.version()
+            try:
+                digest: str | None = api.inspect_image(image)["Id"]
+            except ImageNotFound:
+                digest = None
+        options = " ".join(info.get("SecurityOptions") or [])
+        return EngineInfo(
+            name="docker",
+            version=version["Version"],
+            runtime=self._runtime,
+            cgroup_version=info.get("CgroupVersion", "1"),
+            cgroup_driver=info.get("CgroupDriver", "cgroupfs"),
+            image_digest=digest,
+            controls={
+                "seccomp": "seccomp" in options,
+                "apparmor": "apparmor" in options,
+                "user_namespaces": "userns" in options,
+                "memory_limit": bool(info.get("MemoryLimit")),
+                "swap_limit": bool(info.get("SwapLimit")),
+                "process_limit": bool(info.get("PidsLimit")),
+                "cpu_limit": bool(info.get("CpuCfsQuota")),
+            },
+        )
+
+    def run(self, spec: SandboxSpec, sink: LogSink, still_wanted: Callable[[], bool]) -> SandboxResult:
+        sandbox = _Sandbox(spec)
+        with self._lock:
+            self._live[spec.run_id] = sandbox
+        try:
+            if not still_wanted():
+                return SandboxResult(Ended.KILLED, 128 + signal.SIGKILL, False, "", 0.0, Usage())
+            with self._uids.take() as uid, _translated():
+                try:
+                    return self._run(sandbox, uid, sink)
+                finally:
+                    self._remove(sandbox)
+        finally:
+            with self._lock:
+                del self._live[spec.run_id]
+
+    def kill(self, run_id: str) -> bool:
+        with self._lock:
+            sandbox = self._live.get(run_id)
+        if sandbox is None:
+            return False
+        sandbox.killed.set()
+        if sandbox.container_id is not None:
+            with _translated():
+                self._signal(sandbox)
+        return True
+
+    def sweep(self) -> int:
+        with _translated():
+            found = self._api().containers(all=True, filters={"label": OWNER_LABEL})
+            # Taken after the list: a sandbox that is being made meanwhile is in it, or not in the list.
+            with self._lock:
+                live = {sandbox.spec.name for sandbox in self._live.values()}
+            removed = 0
+            for container in found:
+                name = container["Names"][0].lstrip("/") if container.get("Names") else ""
+                if name not in live and self._ours(container["Labels"]):
+                    removed += self._force_remove(container["Id"])
+        return removed
+
+    def close(self) -> None:
+        with self._lock:
+            running = list(self._live)
+        for run_id in running:
+            self.kill(run_id)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline and self._live:
+            time.sleep(0.02)
+        if self._client is not None:
+            self._client.close()
+
+    # -- one run, step by step -----------------------------------------------------------------------------------
+
+    def _run(self, sandbox: _Sandbox, uid: int, sink: LogSink) -> SandboxResult:
+        began = time.monotonic()
+        api, spec = self._api(), sandbox.spec
+        version, driver = self._host_cgroups()
+        parent = cgroup.parent_name(driver)
+        digest = self._digest(spec.image)
+        request = create_request(
+            spec,
+            uid=uid,
+            instance=self._instance,
+            deadline=int(time.time() + spec.limits.timeout_seconds) + 1,
+            runtime=self._runtime,
+            cgroup_parent=parent,
+        )
+        request["Image"] = digest  # what was inspected is what runs, whatever the tag points to meanwhile
+        sandbox.container_id = api.create_container_from_config(request, name=spec.name)["Id"]
+        attachment = Attachment(
+            api.attach_socket(sandbox.container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        )
+        try:
+            api.start(sandbox.container_id)
+            started = time.monotonic()
+            counters = cgroup.reader(sandbox.container_id, parent, version=version, driver=driver)
+            ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
+            state = self._inspect(sandbox)
+            wall = time.monotonic() - started
+        finally:
+            attachment.close()
+        last = counters.last
+        return SandboxResult(
+            ended=ended,
+            exit_code=int(state["ExitCode"]),
+            out_of_memory=bool(state.get("OOMKilled")) or bool(last.oom_kills),
+            digest=digest,
+            start_seconds=started - began,
+            usage=Usage(wall_seconds=wall, cpu_seconds=last.cpu_seconds, peak_memory_bytes=last.peak_memory_bytes),
+        )
+
+    def _follow(
+        self,
+        sandbox: _Sandbox,
+        attachment: Attachment,
+        counters: cgroup.CgroupReader,
+        sink: LogSink,
+        *,
+        deadline: float,
+    ) -> Ended:
+        """Send the go signal and drain the log until the stream ends, the time is up, or somebody kills it."""
+        with suppress(OSError):  # it may have died before it read; its exit code tells
+            attachment.send(GO_SIGNAL)
+        while True:
+            left = deadline - time.monotonic()
+            if sandbox.killed.is_set() or left <= 0:
+                break
+            counters.sample()
+            arrived = attachment.read(min(TICK_SECONDS, left))
+            if arrived is None:
+                counters.sample()
+                break
+            for stream, data in arrived:
+                sink(stream, data)
+        return self._await_end(sandbox, deadline)
+
+    def _await_end(self, sandbox: _Sandbox, deadline: float) -> Ended:
+        """Wait for the container's death: the end of a run is the runner's death, not the end of its output.
+
+        A script may close its output and run on, so the clock is watched here too.
+        """
+        pause, ended, give_up = 0.004, Ended.EXITED, float("inf")
+        while self._inspect(sandbox)["Running"]:
+            now = time.monotonic()
+            if ended is Ended.EXITED and (sandbox.killed.is_set() or now >= deadline):
+                ended = Ended.KILLED if sandbox.killed.is_set() else Ended.DEADLINE
+                self._signal(sandbox)
+                give_up = now + _GRACE_SECONDS
+            if now >= give_up:
+                raise EngineError(f"Docker did not end the container within {_GRACE_SECONDS} s of its kill")
+            time.sleep(pause)
+            pause = min(pause * 1.5, TICK_SECONDS)
+        if ended is Ended.EXITED and sandbox.killed.is_set():
+            return Ended.KILLED
+        return ended
+
+    def _inspect(self, sandbox: _Sandbox) -> dict[str, Any]:
+        state: dict[str, Any] = self._api().inspect_container(sandbox.container_id)["State"]
+        if state.get("Error"):
+            raise EngineError(f"Docker could not run the container: {state['Error']}")
+        return state
+
+    # -- small steps ---------------------------------------------------------------------------------------------
+
+    def _api(self) -> docker.APIClient:
+        with self._lock:
+            if self._client is None:
+                self._client = docker.from_env(timeout=_CALL_SECONDS, max_pool_size=self._connections)
+            return self._client.api
+
+    def _host_cgroups(self) -> tuple[str, str]:
+        if self._host is None:
+            info = self._api().info()
+            self._host = info.get("CgroupVersion", "1"), info.get("CgroupDriver", "cgroupfs")
+        return self._host
+
+    def _digest(self, image: str) -> str:
+        try:
+            return str(self._api().inspect_image(image)["Id"])
+        except ImageNotFound as e:
+            raise ImageMissing(f"the image {image} is not on this host: run `airlock image build`") from e
+
+    def _signal(self, sandbox: _Sandbox) -> None:
+        try:
+            self._api().kill(sandbox.container_id, signal="SIGKILL")
+        except APIError as e:
+            if e.response is None or e.response.status_code not in (404, 409):  # gone, or not running (any more)
+                raise
+
+    def _remove(self, sandbox: _Sandbox) -> None:
+        # By name when there is no id: creation may have worked although its answer was lost.
+        target = sandbox.container_id or sandbox.spec.name
+        self._force_remove(target)
+
+    def _force_remove(self, target: str) -> int:
+        """Remove by id, whatever its state; try again while Docker is busy with it. 1 when it is gone by our hand."""
+        for pause in (0.05, 0.2, 0.5, 1.0, None):
+            try:
+                self._api().remove_container(target, force=True, v=True)
+                return 1
+            except NotFound:
+                return 0
+            except (APIError, requests.RequestException) as e:
+                if pause is None:
+                    _log.warning("container_not_removed", container=target, error=str(e))  # the sweep will find it
+                    return 0
+                time.sleep(pause)
+        return 0
+
+    def _ours(self, labels: dict[str, str]) -> bool:
+        if labels.get(OWNER_LABEL) == self._instance:
+            return True
+        deadline = labels.get(DEADLINE_LABEL, "")
+        return deadline.isdecimal() and time.time() > int(deadline) + ORPHAN_SECONDS
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Docker's and its transport's exceptions, as ours."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except (requests.ConnectionError, requests.Timeout, ConnectionError) as e:
+        raise EngineUnavailable(f"Docker does not answer: {e}") from e
+    except ImageNotFound as e:
+        raise ImageMissing(f"the image is not on this host: {e.explanation}") from e
+    except APIError as e:
+        raise EngineError(f"Docker refused: {e.explanation or e}") from e
+    except DockerException as e:
+        raise EngineUnavailable(f"Docker does not answer: {e}") from e

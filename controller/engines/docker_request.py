@@ -1,0 +1,178 @@
+"""From a SandboxSpec to the body of Docker's POST /containers/create: one pure function, pinned by a golden test.
+
+Every line is a wall or a bound; the reasons stand beside them, the whole list in docs/security.md.
+There are no options to weaken one.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from controller.engines.base import RUNNER_COMMAND, SandboxSpec
+from controller.model import Limits
+
+OWNER_LABEL = "airlock.instance"
+RUN_LABEL = "airlock.run"
+DEADLINE_LABEL = "airlock.deadline"
+
+MASKED_PATHS = (
+    # Docker's own list ...
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    # ... and what else tells of the host or of other runs.
+    "/proc/cmdline",
+    "/proc/version",
+    "/proc/partitions",
+    "/proc/diskstats",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/key-users",
+    "/proc/pressure",
+    "/proc/schedstat",
+    "/sys/block",
+    "/sys/class",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@cache
+def seccomp_profile() -> str:
+    """Our allowlist: EPERM for the rest. Docker's default lets io_uring, AF_VSOCK and io_setup through."""
+    text = resources.files("controller.engines").joinpath("seccomp-python.json").read_text()
+    return json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def environment(limits: Limits) -> list[str]:
+    """All the variables that a sandbox has; nothing is inherited from the server or the image."""
+    threads = max(1, int(limits.cpus))
+    return [
+        "PATH=/opt/conda/bin:/usr/bin:/bin",
+        "HOME=/work",
+        "TMPDIR=/work/tmp",
+        "LC_ALL=C.UTF-8",
+        "TZ=UTC",
+        f"OMP_NUM_THREADS={threads}",
+        f"OPENBLAS_NUM_THREADS={threads}",
+        "MPLBACKEND=Agg",
+        "MPLCONFIGDIR=/work/.config/matplotlib",
+    ]
+
+
+def create_request(
+    spec: SandboxSpec, *, uid: int, instance: str, deadline: int, runtime: str, cgroup_parent: str
+) -> dict[str, Any]:
+    """The create request for one sandbox.
+
+    uid: the run's own user and group id. instance: whose container it is. deadline: Unix seconds after which
+    anybody's sweep may remove it. cgroup_parent: where the cap for all runs together is set.
+    """
+    return {
+        "Image": spec.image,
+        "Cmd": list(RUNNER_COMMAND),
+        "Entrypoint": [],
+        # A uid of its own for each run: kernel quotas per user (inotify, keys, signals) are no channel between runs.
+        "User": f"{uid}:{uid}",
+        "Env": environment(spec.limits),
+        "WorkingDir": "/work",
+        "Hostname": "sandbox",
+        "Tty": False,
+        "OpenStdin": True,  # the go signal
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "NetworkDisabled": True,
+        "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {OWNER_LABEL: instance, RUN_LABEL: spec.run_id, DEADLINE_LABEL: str(deadline)},
+        "HostConfig": _host_config(spec, uid, runtime, cgroup_parent),
+    }
+
+
+def _host_config(spec: SandboxSpec, uid: int, runtime: str, cgroup_parent: str) -> dict[str, Any]:
+    limits = spec.limits
+    return {
+        "Runtime": runtime,
+        "Init": False,  # the runner is process 1: its death ends the pid namespace and everything in it
+        "AutoRemove": False,  # the state must be readable after the end: it says whether memory ran out
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {"Type": "none"},  # the controller drains and caps the log; json-file would fill the host's disk
+        **_walls(cgroup_parent),
+        **_bounds(limits),
+        "Mounts": [
+            # read-only as well: private, so that no mount travels between host and sandbox
+            _bind(str(spec.input_dir), "/in", read_only=True),
+            _bind(str(spec.output_dir), "/out", read_only=False),
+        ],
+        # Executable on purpose: wheels in bundles bring shared libraries. Owned by the run, or it could not write.
+        "Tmpfs": {
+            "/work": f"rw,nosuid,nodev,exec,size={limits.work_bytes},nr_inodes={limits.work_inodes},"
+            f"mode=0700,uid={uid},gid={uid}"
+        },
+    }
+
+
+def _walls(cgroup_parent: str) -> dict[str, Any]:
+    return {
+        "NetworkMode": "none",
+        "Dns": ["127.0.0.1"],  # else the host's resolver shows in /etc/resolv.conf
+        "ReadonlyRootfs": True,
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "CapAdd": [],
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp_profile()}"],
+        "GroupAdd": [],
+        "Devices": [],
+        "DeviceCgroupRules": [],
+        "IpcMode": "private",  # "none" would take /dev/shm, which multiprocessing needs
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+        "CgroupnsMode": "private",
+        "CgroupParent": cgroup_parent,
+        "MaskedPaths": list(MASKED_PATHS),
+        "ReadonlyPaths": list(READONLY_PATHS),
+    }
+
+
+def _bounds(limits: Limits) -> dict[str, Any]:
+    return {
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,  # the sum with swap: none
+        "MemorySwappiness": 0,
+        "OomKillDisable": False,
+        "OomScoreAdj": 500,  # the host kills a sandbox before it kills the server
+        "PidsLimit": limits.processes,  # and no RLIMIT_NPROC: it counts per uid, host-wide
+        "NanoCpus": int(limits.cpus * 1_000_000_000),
+        "CpuShares": 512,
+        "ShmSize": 64 * 1024 * 1024,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "fsize", "Soft": limits.output_bytes, "Hard": limits.output_bytes},
+            {"Name": "memlock", "Soft": 65536, "Hard": 65536},
+            {"Name": "msgqueue", "Soft": 0, "Hard": 0},
+        ],
+    }
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

@@ -1,0 +1,132 @@
+"""Every way in which Airlock itself says no.
+
+    AirlockError
+    ├── Refused                     the request is at fault; nothing was accepted
+    │   ├── InvalidRequest          a part is missing, unknown, malformed or contradicts another
+    │   ├── Unauthorized            no API key, or not a live one
+    │   ├── Forbidden               the key's scopes do not cover this
+    │   ├── NotFound                no such thing, or another tenant's: the two answers are the same
+    │   ├── Conflict                the thing is not in a state that allows this
+    │   ├── TooLarge                a body, a part or a script is over its limit
+    │   ├── UnsupportedFormat       the content type of what was sent is none that is read
+    │   ├── NotAcceptable           none of the formats asked for can be given
+    │   ├── ConversionFailed        the result cannot be written in the format asked for
+    │   └── TooManyRuns             a queue or quota is full; try later
+    └── Unavailable                 the server cannot do it now, though it would
+        ├── StorageFull             the data directory's disk is full
+        ├── StoreError              the database does not answer
+        └── EngineError             the container engine failed to do what it was asked
+            ├── EngineUnavailable   it does not answer
+            └── ImageMissing        the environment's image is not there
+
+A failing *script* is none of these: it is a value (model.Outcome).
+"""
+
+from __future__ import annotations
+
+
+class AirlockError(Exception):
+    """Base of the tree. `code` is stable and documented in docs/errors.md; the message is for people."""
+
+    code = "internal_error"
+    title = "Airlock failed"
+
+    def __init__(
+        self, detail: str, *, code: str | None = None, limit: float | None = None, value: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.limit = limit
+        self.value = value
+
+
+class Refused(AirlockError):
+    code = "refused"
+    title = "The request was refused"
+
+
+class InvalidRequest(Refused):
+    """`errors` names each faulty place: a list of {"where", "message"}."""
+
+    code = "invalid_request"
+    title = "The request is not valid"
+
+    def __init__(self, detail: str, *, errors: list[dict[str, str]] | None = None, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.errors = errors or []
+
+
+class Unauthorized(Refused):
+    code = "unauthorized"
+    title = "A valid API key is needed"
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+    title = "The API key does not allow this"
+
+
+class NotFound(Refused):
+    code = "not_found"
+    title = "There is no such thing"
+
+
+class Conflict(Refused):
+    code = "conflict"
+    title = "Not possible in the present state"
+
+
+class TooLarge(Refused):
+    code = "too_large"
+    title = "Too large"
+
+
+class UnsupportedFormat(Refused):
+    code = "unsupported_format"
+    title = "The content type is not supported"
+
+
+class NotAcceptable(Refused):
+    code = "not_acceptable"
+    title = "None of the accepted formats can be given"
+
+
+class ConversionFailed(Refused):
+    code = "conversion_failed"
+    title = "The table cannot be written in this format"
+
+
+class TooManyRuns(Refused):
+    code = "too_many_runs"
+    title = "Too many runs"
+
+
+class Unavailable(AirlockError):
+    code = "unavailable"
+    title = "The server cannot do this now"
+
+
+class StorageFull(Unavailable):
+    code = "storage_full"
+    title = "The server's disk is full"
+
+
+class StoreError(Unavailable):
+    code = "store_error"
+    title = "The database does not answer"
+
+
+class EngineError(Unavailable):
+    code = "engine_error"
+    title = "The container engine failed"
+
+
+class EngineUnavailable(EngineError):
+    code = "engine_unavailable"
+    title = "The container engine does not answer"
+
+
+class ImageMissing(EngineError):
+    code = "image_missing"
+    title = "The sandbox image is missing"

@@ -1,0 +1,164 @@
+"""A finished run for people: its status, where its time went, its table's first rows, or why it failed."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+
+from controller.terminal import Screen, safe_text, size
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_SHOWN = 10
+COLUMNS_SHOWN = 8
+CELL_CHARACTERS = 40
+PREVIEW_BYTES = 64 * 1024 * 1024
+_PLAIN_WIDTH = 160
+_ARROW_FILE_START = b"ARROW1\0\0"
+
+
+class UnreadableTable(Exception):
+    """The result is no Arrow file that the preview can read."""
+
+
+def status_line(run: dict[str, Any]) -> str:
+    """One line: the status, and of the run's time and memory what the server knows."""
+    timings, usage = run.get("timings") or {}, run.get("usage") or {}
+    spans = (("queued", "queue"), ("start", "start"), ("script", "script"), ("collect", "collect"))
+    facts = [
+        f"{word} {seconds:.2f} s"
+        for word, name in spans
+        if (seconds := timings.get(f"{name}_seconds")) is not None
+    ]
+    if (cpu := usage.get("cpu_seconds")) is not None:
+        facts.append(f"CPU {cpu:.2f} s")
+    if (peak := usage.get("peak_memory_bytes")) is not None:
+        facts.append(f"memory {size(peak)}")
+    total = _seconds_between(run.get("created_at"), run.get("finished_at"))
+    head = f"{run['status']}" + (f" after {total:.2f} s" if total is not None else "")
+    return f"{head} ({', '.join(facts)})  {run['id']}" if facts else f"{head}  {run['id']}"
+
+
+def failure_text(run: dict[str, Any], shown: str) -> str:
+    """Why the run failed; without the traceback if `shown`, the end of the log on the screen, has it."""
+    error = run.get("error") or {}
+    code = f" {error['code']}" if error.get("code") else ""
+    text = f"{run.get('reason') or run['status']}{code}"
+    if error:
+        text += f": {error.get('type') or 'error'}: {error.get('message', '')}"
+    if error.get("line"):
+        text += f" (line {error['line']} of the script)"
+    traceback = (error.get("traceback") or "").strip()
+    if traceback and traceback not in shown:
+        text += "\n" + traceback
+    return text
+
+
+def show_run(screen: Screen, run: dict[str, Any], shown: str) -> None:
+    """Write the status to standard output; warnings and the reason of a failure to standard error."""
+    for warning in run.get("warnings") or ():
+        screen.line(safe_text(f"warning {warning['code']}: {warning['message']}"), "stderr")
+    if run.get("log_truncated"):
+        screen.line(f"the log was cut: of {size(run['log_bytes'])}, its beginning and end are kept", "stderr")
+    screen.line(safe_text(status_line(run)))
+    if run["status"] == "failed":
+        screen.line(safe_text(failure_text(run, shown)), "stderr")
+
+
+def show_table(screen: Screen, output: dict[str, Any], source: BinaryIO) -> None:
+    """Write the table's size and its first rows. `source`: the Arrow file, of which only the start is read.
+
+    Raises UnreadableTable.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns, rows = _table_head(source)
+    screen.line(f"{output['rows']} rows x {len(columns)} columns, {size(output['bytes'])}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns[:COLUMNS_SHOWN]:
+        table.add_column(Text(_cell(column.name)), justify=column.justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    buffer = io.StringIO()
+    width = None if screen.is_terminal("stdout") else _PLAIN_WIDTH
+    Console(file=buffer, width=width, color_system=None).print(table)
+    for line in buffer.getvalue().splitlines():
+        screen.line(line.rstrip())
+    rest = [f"{output['rows'] - len(rows)} more rows"] if output["rows"] > len(rows) else []
+    if len(columns) > COLUMNS_SHOWN:
+        rest.append(f"{len(columns) - COLUMNS_SHOWN} more columns")
+    if rest:
+        screen.line(f"... and {', '.join(rest)}")
+
+
+class _Column(NamedTuple):
+    name: str
+    justify: Literal["left", "right"]
+
+
+def _table_head(source: BinaryIO) -> tuple[list[_Column], list[tuple[object, ...]]]:
+    """All columns, and the first values of the first ones, of an Arrow file."""
+    import pyarrow as pa
+
+    try:
+        batch = _first_batch(source)
+        kinds = ((field.name, field.type) for field in batch.schema)
+        columns = [_Column(name, "right" if _is_number(kind) else "left") for name, kind in kinds]
+        values = [_values(column) for column in batch.columns[:COLUMNS_SHOWN]]
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise UnreadableTable(str(error)) from error
+    return columns, list(zip(*values, strict=True))
+
+
+def _first_batch(source: BinaryIO) -> pa.RecordBatch:
+    """The first rows. Such a file begins as an Arrow stream behind eight bytes, so its end is not needed."""
+    import pyarrow as pa
+
+    if source.read(len(_ARROW_FILE_START)) != _ARROW_FILE_START:
+        raise UnreadableTable("it does not begin as an Arrow file does")
+    with pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            if batch.num_rows:
+                head = batch.slice(0, ROWS_SHOWN)
+                head.validate(full=True)  # a script may have written these bytes itself
+                return head
+        return pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+
+def _values(column: pa.Array) -> list[object]:
+    """The column as Python values; times as text, since not each of them fits a Python datetime."""
+    import pyarrow as pa
+
+    if pa.types.is_duration(column.type):
+        ticks = column.cast(pa.int64()).to_pylist()
+        return [None if tick is None else f"{tick} {column.type.unit}" for tick in ticks]
+    if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
+        column = column.cast(pa.string())
+    return list(column.to_pylist())
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    text = safe_text(str(value)).replace("\n", "\\n").replace("\t", "\\t")
+    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
+
+
+def _seconds_between(start: str | None, end: str | None) -> float | None:
+    if not start or not end:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,169 @@
+"""The end of the corridor: one accepted run, taken from `queued` to its final state in a fresh sandbox."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from controller.engines.base import Ended, SandboxResult, SandboxSpec
+from controller.errors import ConversionFailed, EngineError, StorageFull
+from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
+from controller.runlog import RunLog
+from controller.services.backend import Backend, now
+from controller.services.report import engine_failed, judge, read_report
+from controller.workspace import IMAGES, Outputs, Workspace, output_file
+
+_log = structlog.get_logger(__name__)
+
+
+def execute(backend: Backend, run_id: str) -> None:
+    """Claim the run, run it, write down how it ended. Nothing happens when somebody else claimed it before.
+
+    A run that is interrupted because the server stops is left as it is: the next start takes it up again.
+    """
+    run = backend.store.claim(run_id, now())
+    if run is None:
+        return
+    began = time.monotonic()
+    try:
+        outcome = _run(backend, run)
+    except EngineError as e:
+        _log.error("engine_failed", run_id=run.id, code=e.code, error=e.detail)
+        outcome = engine_failed(e.detail)
+    except StorageFull as e:
+        outcome = engine_failed(e.detail)
+    if outcome is None:
+        return
+    queued = (run.started_at or run.created_at) - run.created_at
+    timings = outcome.timings.model_copy(update={"queue_seconds": queued.total_seconds()})
+    outcome = outcome.model_copy(update={"timings": timings})
+    backend.store.finish(run.id, run.attempt, outcome, now())
+    backend.finished.notify(run.id)
+    _log.info(
+        "run_finished",
+        run_id=run.id,
+        status=outcome.status,
+        reason=outcome.reason,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _run(backend: Backend, run: Run) -> Outcome | None:
+    """The run's outcome; None when the server is stopping."""
+    workspace = backend.workspaces.of(run.id)
+    formats = run.job.output_formats
+    spec = SandboxSpec(
+        run_id=run.id,
+        attempt=run.attempt,
+        image=backend.settings.image,
+        input_dir=workspace.input_dir,
+        output_dir=workspace.output_dir,
+        limits=run.limits,
+    )
+    with workspace.outputs(formats) as outputs:
+        result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
+        ended = time.monotonic()
+        if result.ended is Ended.KILLED:
+            if not backend.store.cancel_requested(run.id):
+                return None
+            outcome = Outcome(status=Status.CANCELLED)
+        else:
+            outcome = judge(result, read_report(outputs), outputs, run.limits, formats)
+        _collect(outputs, outcome, workspace, formats)
+    return outcome.model_copy(
+        update={
+            "log_bytes": log.bytes,
+            "log_truncated": log.truncated,
+            "digest": result.digest or None,
+            "usage": result.usage,
+            "timings": Timings(
+                start_seconds=result.start_seconds,
+                script_seconds=result.usage.wall_seconds,
+                collect_seconds=time.monotonic() - ended,
+            ),
+        }
+    )
+
+
+def _in_sandbox(
+    backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
+) -> tuple[SandboxResult, RunLog]:
+    log = RunLog(workspace.log, spec.limits.log_bytes)
+    try:
+        return backend.engine.run(spec, log.write, still_wanted), log
+    finally:
+        log.close()
+
+
+def _collect(outputs: Outputs, outcome: Outcome, workspace: Workspace, formats: tuple[Format, ...]) -> None:
+    """Keep what the outcome speaks of; the rest goes with the directory."""
+    if outcome.images:
+        outputs.keep(IMAGES, workspace.images)
+    if outcome.status is Status.SUCCEEDED:
+        for format in formats:
+            outputs.keep(output_file(format), workspace.result(format))
+
+
+def convert(backend: Backend, run: Run, target: Format) -> Path:
+    """The run's result in another format: a job in a sandbox of its own, done once and kept.
+
+    ConversionFailed when the table cannot be written so, EngineError when the sandbox could not be had.
+    """
+    workspace = backend.workspaces.of(run.id)
+    path = workspace.result(target)
+    with backend.conversions:
+        if path.exists():
+            return path
+        with workspace.conversion() as inner:
+            formats = (target,)
+            job = Job(inputs=(Input(port=1, format=Format.ARROW),))
+            limits = run.limits
+            (inner.input_dir / "job.json").write_bytes(job_document("convert", job, limits, formats))
+            spec = SandboxSpec(
+                run_id=f"{run.id}-{inner.root.name}",
+                attempt=1,
+                image=backend.settings.image,
+                input_dir=inner.input_dir,
+                output_dir=inner.output_dir,
+                limits=limits,
+            )
+            with inner.outputs((Format.ARROW, target)) as outputs:
+                result = backend.engine.run(spec, _forget, lambda: True)
+                report = read_report(outputs)
+                size = outputs.size(output_file(target))
+                if result.exit_code != 0 or report is None or report.files.get(output_file(target)) != size:
+                    outcome = judge(result, report, outputs, limits, formats)
+                    message = outcome.error.message if outcome.error else "the conversion did not come to its end"
+                    raise ConversionFailed(f"the result of {run.id} cannot be written as {target}: {message}")
+                outputs.keep(output_file(target), path)
+    return path
+
+
+def job_document(task: str, job: Job, limits: Limits, formats: tuple[Format, ...]) -> bytes:
+    """/in/job.json of the file contract."""
+    document: dict[str, Any] = {
+        "version": CONTRACT_VERSION,
+        "task": task,
+        "profile": str(job.profile),
+        "inputs": [{"port": i.port, "file": i.file, "format": str(i.format)} for i in job.inputs],
+        "bundle": "bundle.zip" if job.bundle else None,
+        "outputs": [{"file": output_file(format), "format": str(format)} for format in formats],
+        "parameters": job.parameters,
+        "limits": {
+            "output_bytes": limits.output_bytes,
+            "images": limits.images,
+            "images_bytes": limits.images_bytes,
+        },
+    }
+    return json.dumps(document).encode()
+
+
+def _forget(stream: int, data: bytes) -> None:
+    """The log of a conversion: there is no script in it."""
+
+

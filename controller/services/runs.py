@@ -1,0 +1,191 @@
+"""The beginning of the corridor, and everything that is asked about a run afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from controller.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
+from controller.model import Caller, Format, Input, Job, Profile, Run, Status, StoredImage, Word
+from controller.runlog import read_frames
+from controller.services.backend import Backend, now
+from controller.services.execution import convert, job_document
+from controller.services.tenants import new_id
+from controller.store.base import Page
+from controller.workspace import Staging
+
+ENVIRONMENT = "default"
+SCRIPT, BUNDLE, JOB = "script.py", "bundle.zip", "job.json"
+_POLL_SECONDS = 0.1
+"""How often a followed log is looked at: a print is on its way to the reader within this time."""
+
+
+class Submission(Word):
+    """What is asked for; the files lie in the staging beside it. A limit that is None is the default's."""
+
+    profile: Profile = Profile.CLASSIC
+    environment: str = ENVIRONMENT
+    timeout_seconds: float | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    parameters: dict[str, Any] = {}
+    output_format: Format = Format.ARROW
+    inputs: tuple[Input, ...] = ()
+    bundle: bool = False
+
+
+def submit(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
+    """Accept a run: when this returns, its row and its inputs are on the disk, and it will be executed.
+
+    InvalidRequest, TooLarge, TooManyRuns, StorageFull: nothing was accepted, nothing is left.
+    """
+    settings = backend.settings
+    script = _checked_script(staging, settings.max_script_bytes)
+    if submission.environment != ENVIRONMENT:
+        raise InvalidRequest(f"there is no environment {submission.environment!r}; there is {ENVIRONMENT!r}")
+    if submission.bundle and staging.size(BUNDLE) > settings.max_bundle_bytes:
+        size = staging.size(BUNDLE)
+        raise TooLarge(
+            f"the bundle has {size} bytes, the limit is {settings.max_bundle_bytes}",
+            limit=settings.max_bundle_bytes,
+            value=size,
+        )
+    formats = tuple(dict.fromkeys((Format.ARROW, submission.output_format)))
+    job = Job(
+        profile=submission.profile,
+        inputs=submission.inputs,
+        bundle=submission.bundle,
+        output_formats=formats,
+        parameters=submission.parameters,
+    )
+    limits = settings.limits(submission.timeout_seconds, submission.memory_bytes, submission.cpus)
+    run = Run(
+        id=new_id("run"),
+        tenant_id=caller.tenant_id,
+        status=Status.QUEUED,
+        attempt=0,
+        job=job,
+        limits=limits,
+        environment=submission.environment,
+        script_sha256=hashlib.sha256(script).hexdigest(),
+        created_at=now(),
+    )
+    staging.write(JOB, job_document("run", job, limits, formats))
+    workspace = backend.workspaces.of(run.id)
+    staging.seal(workspace.root)
+    # The files first: a row without its files would be an accepted run that cannot be executed.
+    accepted = False
+    try:
+        accepted = backend.store.add_run(run, settings.max_queued_runs)
+    finally:
+        if not accepted:
+            workspace.remove()
+    if not accepted:
+        limit = settings.max_queued_runs
+        raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
+    backend.dispatcher.submit(run.id)
+    return run
+
+
+def _checked_script(staging: Staging, limit_bytes: int) -> bytes:
+    size = staging.size(SCRIPT)
+    if size > limit_bytes:
+        detail = f"the script has {size} bytes, the limit is {limit_bytes}; put modules into the bundle"
+        raise TooLarge(detail, code="script_too_large", limit=limit_bytes, value=size)
+    script = staging.read(SCRIPT, limit_bytes)
+    if not script.strip():
+        raise InvalidRequest("the script is empty", errors=[{"where": "script", "message": "is empty"}])
+    return script
+
+
+def get(backend: Backend, caller: Caller, run_id: str) -> Run:
+    """The run. NotFound for a missing one and for another tenant's, in the same words."""
+    run = backend.store.run(caller.tenant_id, run_id)
+    if run is None:
+        raise NotFound("there is no run with this id")
+    return run
+
+
+def page(
+    backend: Backend,
+    caller: Caller,
+    limit: int,
+    status: Status | None,
+    created_after: datetime | None,
+    before: tuple[datetime, str] | None,
+) -> Page:
+    return backend.store.runs(
+        caller.tenant_id, limit, status=status, created_after=created_after, before=before
+    )
+
+
+def wait(backend: Backend, caller: Caller, run_id: str, seconds: float) -> Run:
+    """The run when it has ended, or as it is after this time."""
+    with backend.finished.watch(run_id) as ended:
+        run = get(backend, caller, run_id)
+        if run.status.final or seconds <= 0 or not ended.wait(seconds):
+            return run
+        return get(backend, caller, run_id)
+
+
+def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
+    """Stop the run, queued or running. Conflict when it has ended already."""
+    before = get(backend, caller, run_id)
+    if before.status.final:
+        raise Conflict(f"the run has ended already: it {before.status}")
+    after = backend.store.request_cancel(caller.tenant_id, run_id, now())
+    backend.dispatcher.cancel(run_id)
+    if after is not None and after.status.final:
+        backend.finished.notify(run_id)
+    return get(backend, caller, run_id)
+
+
+def delete(backend: Backend, caller: Caller, run_id: str) -> None:
+    """Forget everything of a run that has ended: its row first, then its files."""
+    get(backend, caller, run_id)
+    if not backend.store.delete_run(caller.tenant_id, run_id):
+        raise Conflict("the run has not ended: cancel it first")
+    backend.workspaces.of(run_id).remove()
+
+
+def output(backend: Backend, run: Run, format: Format) -> Path:
+    """The file of the run's result in this format, made in a sandbox if it is not there yet."""
+    if run.status is not Status.SUCCEEDED:
+        raise Conflict(f"the run has no output: it is {run.status}", code="no_output")
+    path = backend.workspaces.of(run.id).result(format)
+    return path if path.exists() else convert(backend, run, format)
+
+
+def image(backend: Backend, run: Run, name: str) -> tuple[Path, StoredImage]:
+    """The file that holds the run's images, and the place of this one in it."""
+    for stored in run.outcome.images if run.outcome else ():
+        if stored.name == name:
+            return backend.workspaces.of(run.id).images, stored
+    raise NotFound("the run has no image of this name")
+
+
+def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes]]:
+    """The log so far: (stream, bytes) in order."""
+    for stream, data, _ in read_frames(backend.workspaces.of(run.id).log):
+        yield stream, data
+
+
+def follow(backend: Backend, caller: Caller, run_id: str) -> Iterator[tuple[int, bytes] | Run | None]:
+    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written."""
+    path, offset = backend.workspaces.of(run_id).log, 0
+    with backend.finished.watch(run_id) as ended:
+        run = get(backend, caller, run_id)
+        while True:
+            final = run.status.final
+            for stream, data, end in read_frames(path, offset):
+                offset = end
+                yield stream, data
+            if final:
+                yield run
+                return
+            if ended.wait(_POLL_SECONDS):
+                run = get(backend, caller, run_id)
+            yield None

@@ -1,0 +1,43 @@
+"""Server-sent events (the WHATWG event stream), parsed from chunks of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event: its name ("message" when the server gave none) and its data lines, joined."""
+
+    name: str
+    data: str
+
+
+def parse_events(chunks: Iterable[bytes]) -> Iterator[Event]:
+    """Each complete event, as soon as its closing blank line has arrived.
+
+    Lines end in LF or CRLF. Comments (keep-alives), ids and retry times are skipped; an event that is cut
+    off by the end of the stream is dropped, as the standard wants it.
+    """
+    name, data = "", list[str]()
+    for line in _lines(chunks):
+        if not line:
+            if data:
+                yield Event(name or "message", "\n".join(data))
+            name, data = "", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")

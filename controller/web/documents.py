@@ -1,0 +1,170 @@
+"""The API's documents: what goes over the wire, as the OpenAPI document describes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from controller.config import MIN_MEMORY_BYTES
+from controller.model import (
+    OUTPUT_FORMATS,
+    Environment,
+    Format,
+    Image,
+    Limits,
+    Output,
+    Profile,
+    Reason,
+    Run,
+    RunWarning,
+    ScriptError,
+    Status,
+    Timings,
+    Usage,
+)
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Options(Document):
+    """How a run is to be executed. Limits above the tenant's maximum are cut to it; the run says what it got."""
+
+    language: Literal["python"] = "python"
+    profile: Profile = Profile.CLASSIC
+    environment: Annotated[str, Field(min_length=1, max_length=100)] = "default"
+    timeout_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    memory_bytes: Annotated[int | None, Field(ge=MIN_MEMORY_BYTES)] = None
+    cpus: Annotated[float | None, Field(ge=0.05, allow_inf_nan=False)] = None
+    parameters: Annotated[dict[str, Any], Field(max_length=1000)] = {}
+    output_format: Format = Format.ARROW
+
+    @field_validator("output_format")
+    @classmethod
+    def _writable(cls, value: Format) -> Format:
+        if value not in OUTPUT_FORMATS:
+            raise ValueError(f"must be one of {', '.join(OUTPUT_FORMATS)}")
+        return value
+
+
+class Records(Document):
+    """A small table inside the JSON body: one object for each row."""
+
+    records: list[dict[str, Any]]
+
+
+class SubmitBody(Document):
+    """POST /v1/runs with a JSON body; files go in a multipart/form-data body instead."""
+
+    script: str
+    dataframe1: Records | None = None
+    dataframe2: Records | None = None
+    options: Options = Options()
+
+
+class RunDocument(Document):
+    """A run."""
+
+    id: str
+    status: Status
+    reason: Reason | None
+    error: ScriptError | None
+    warnings: list[RunWarning]
+    output: Output | None
+    images: list[Image]
+    log_bytes: int
+    log_truncated: bool
+    environment: Environment
+    limits: Limits
+    usage: Usage
+    timings: Timings
+    attempt: int
+    script_sha256: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """A run as the API shows it."""
+    outcome = run.outcome
+    document = RunDocument(
+        id=run.id,
+        status=run.status,
+        reason=outcome.reason if outcome else None,
+        error=outcome.error if outcome else None,
+        warnings=list(outcome.warnings) if outcome else [],
+        output=outcome.output if outcome else None,
+        images=[Image(name=image.name, bytes=image.bytes) for image in outcome.images] if outcome else [],
+        log_bytes=outcome.log_bytes if outcome else 0,
+        log_truncated=outcome.log_truncated if outcome else False,
+        environment=Environment(name=run.environment, digest=outcome.digest if outcome else None),
+        limits=run.limits,
+        usage=outcome.usage if outcome else Usage(),
+        timings=outcome.timings if outcome else Timings(),
+        attempt=run.attempt,
+        script_sha256=run.script_sha256,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )
+    return document.model_dump(mode="json")
+
+
+class RunList(Document):
+    items: list[RunDocument]
+    next_cursor: str | None
+
+
+class ImageList(Document):
+    items: list[Image]
+    next_cursor: str | None
+
+
+class ProblemPlace(Document):
+    where: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `code` is stable, docs/errors.md lists them all."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    code: str
+    errors: list[ProblemPlace] | None = None
+    limit: float | None = None
+    value: float | None = None
+
+
+class WaitQuery(Document):
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds to wait for the run's end")] = 0
+
+
+class ListQuery(Document):
+    status: Status | None = None
+    created_after: datetime | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=200)] = None
+
+
+class LogQuery(Document):
+    follow: Annotated[Literal["0", "1"], Field(description="1: stay connected until the run ends")] = "0"
+
+
+class NoQuery(Document):
+    """No query parameter is known here, so any is refused."""
+
+
+class RunPath(Document):
+    run_id: Annotated[str, Field(max_length=100)]
+
+
+class ImagePath(RunPath):
+    name: Annotated[str, Field(max_length=255)]

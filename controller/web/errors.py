@@ -1,0 +1,112 @@
+"""Every error as RFC 9457 problem+json, by one table of statuses and one handler."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from controller import errors
+from controller.errors import AirlockError, InvalidRequest
+
+_log = structlog.get_logger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[AirlockError], int] = {
+    errors.InvalidRequest: 422,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedFormat: 415,
+    errors.NotAcceptable: 406,
+    errors.ConversionFailed: 422,
+    errors.TooManyRuns: 429,
+    errors.StorageFull: 507,
+    errors.Unavailable: 503,
+}
+_HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "too_large",
+    415: "unsupported_format",
+    416: "range_not_satisfiable",
+}
+RETRY_AFTER_SECONDS = {429: "5", 503: "5", 507: "60"}
+
+
+def status_of(error: AirlockError) -> int:
+    """The nearest entry of the table along the error's ancestry."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Response:
+    """One problem document. Members of `more` that are None or empty are left out."""
+    document = {
+        "type": f"urn:airlock:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": g.get("request_id"),
+        "code": code,
+        **{name: value for name, value in more.items() if value not in (None, [], "")},
+    }
+    response = Response(json.dumps(document), status, mimetype=MEDIA_TYPE)
+    if status in RETRY_AFTER_SECONDS:
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS[status]
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="airlock"'
+    return response
+
+
+def invalid(error: ValidationError, where: str = "") -> InvalidRequest:
+    """Pydantic's findings in our words; what was sent is not repeated."""
+    found = [
+        {"where": ".".join(filter(None, (where, *map(str, item["loc"])))) or "body", "message": item["msg"]}
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = found[0]
+    return InvalidRequest(f"{first['where']}: {first['message']}", errors=found)
+
+
+def install(app: Flask) -> None:
+    @app.errorhandler(AirlockError)
+    def _ours(error: AirlockError) -> Response:
+        status = status_of(error)
+        if status >= 500:
+            _log.error("request_failed", code=error.code, error=error.detail)
+        return problem(
+            status,
+            error.code,
+            error.title,
+            error.detail,
+            limit=error.limit,
+            value=error.value,
+            errors=getattr(error, "errors", None),
+        )
+
+    @app.errorhandler(ValidationError)
+    def _shape(error: ValidationError) -> Response:
+        return _ours(invalid(error))
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 500
+        code = _HTTP_CODES.get(status, "internal_error" if status >= 500 else "bad_request")
+        response = problem(status, code, error.name, error.description or error.name)
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value  # Allow on 405, Content-Range on 416
+        return response
+
+    @app.errorhandler(Exception)
+    def _unforeseen(error: Exception) -> Response:
+        _log.exception("unforeseen_error")
+        return problem(500, "internal_error", "Airlock failed", "this is a fault of the server; its log says more")

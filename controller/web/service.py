@@ -1,0 +1,84 @@
+"""What needs no API key: is the server alive, is it ready, and what is its API."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import flask_openapi_swagger
+from flask import Response, current_app, jsonify, send_from_directory
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel
+
+from controller.errors import AirlockError
+from controller.services.backend import Backend
+
+_ASSETS = str(files(flask_openapi_swagger).joinpath("templates", "swagger"))
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Airlock API</title>
+<link rel="stylesheet" href="docs/css/swagger-ui.css"></head>
+<body><div id="api"></div>
+<script src="docs/js/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body></html>
+"""
+_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#api", validatorUrl: null});\n'
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+)
+
+
+class Alive(BaseModel):
+    status: str
+
+
+class Ready(BaseModel):
+    ready: bool
+    checks: dict[str, str]
+
+
+def blueprint(backend: Backend) -> APIBlueprint:
+    bp = APIBlueprint("service", __name__, abp_tags=[Tag(name="service")])
+
+    @bp.get("/healthz", summary="Is the server alive?", responses={200: Alive})
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @bp.get("/readyz", summary="Can it execute runs?", responses={200: Ready, 503: Ready})
+    def readyz() -> tuple[dict[str, Any], int]:
+        """Asks the engine, the store and for the image; each is `ok` or an error's code (docs/errors.md)."""
+        checks = {"store": _store_check(backend), **_engine_checks(backend)}
+        ready = all(found == "ok" for found in checks.values())
+        return {"ready": ready, "checks": checks}, 200 if ready else 503
+
+    @bp.get("/openapi.json", doc_ui=False)
+    def openapi() -> Response:
+        return jsonify(current_app.api_doc)  # type: ignore[attr-defined]
+
+    @bp.get("/docs", doc_ui=False)
+    def docs() -> Response:
+        return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _DOCS_POLICY})
+
+    @bp.get("/docs/start.js", doc_ui=False)
+    def docs_start() -> Response:
+        return Response(_START, mimetype="text/javascript")
+
+    @bp.get("/docs/<path:name>", doc_ui=False)
+    def docs_asset(name: str) -> Response:
+        return send_from_directory(_ASSETS, name)
+
+    return bp
+
+
+def _store_check(backend: Backend) -> str:
+    try:
+        backend.store.check()
+    except AirlockError as e:
+        return e.code
+    return "ok"
+
+
+def _engine_checks(backend: Backend) -> dict[str, str]:
+    try:
+        info = backend.engine.check(backend.settings.image)
+    except AirlockError as e:
+        return {"engine": e.code, "image": "unknown"}
+    return {"engine": "ok", "image": "ok" if info.image_digest else "image_missing"}

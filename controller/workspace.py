@@ -1,0 +1,224 @@
+"""A run's files: where they lie, how they get in, and how they are taken out of a sandbox's reach.
+
+    DATA/uploads/<token>/in/...            being received; not a run yet
+    DATA/runs/<run id>/in/                 mounted at /in: job.json script.py dataframe1 dataframe2 bundle.zip
+                       out/                mounted at /out while a sandbox lives; gone afterwards
+                       log                 framed by log.py
+                       result.arrow ...    the outputs, one file per format
+                       images              PNG after PNG
+
+Nothing here opens what a tenant made: bytes are moved, counted and handed on. The data directory is 0700, so the
+permissive modes inside it (a sandbox runs under a uid of its own) are for the mounts only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from controller.errors import EngineError, StorageFull, TooLarge
+from controller.model import Format
+
+CHUNK_BYTES = 1 << 20
+RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
+REPORT_BYTES = 1 << 20
+
+
+def output_file(format: Format) -> str:
+    """The name of an output in /out: `result` for Arrow, else with the format's suffix."""
+    return RESULT if format is Format.ARROW else RESULT + format.suffix
+
+
+class Outputs:
+    """The files in /out: made and opened by the controller before the sandbox, read after its death.
+
+    The sandbox can write into them, and neither add, rename, link nor replace any: it does not own the directory.
+    """
+
+    def __init__(self, directory: Path, names: Iterable[str]) -> None:
+        self._directory = directory
+        self._descriptors: dict[str, int] = {}
+        shutil.rmtree(directory, ignore_errors=True)  # an earlier attempt's
+        directory.mkdir()
+        directory.chmod(0o755)
+        for name in names:
+            fd = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.fchmod(fd, 0o666)
+            self._descriptors[name] = fd
+
+    def size(self, name: str) -> int:
+        """Bytes in the file. EngineError when it is no longer the plain file that we made."""
+        status = os.fstat(self._descriptors[name])
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise EngineError(f"the output file {name} was replaced while the sandbox ran")
+        return status.st_size
+
+    def read_at(self, name: str, offset: int, count: int) -> bytes:
+        """At most `count` bytes from `offset` on."""
+        return os.pread(self._descriptors[name], count, offset)
+
+    def keep(self, name: str, target: Path) -> None:
+        """Move the file out, durable, and readable by nobody but the server."""
+        fd = self._descriptors[name]
+        os.fchmod(fd, 0o600)
+        os.fsync(fd)
+        os.replace(self._directory / name, target)
+
+    def close(self) -> None:
+        for fd in self._descriptors.values():
+            os.close(fd)
+        self._descriptors.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Workspace:
+    """One run's directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.input_dir = root / "in"
+        self.output_dir = root / "out"
+        self.log = root / LOG
+        self.images = root / IMAGES
+
+    def result(self, format: Format) -> Path:
+        return self.root / (RESULT + format.suffix)
+
+    @contextmanager
+    def outputs(self, formats: Iterable[Format]) -> Iterator[Outputs]:
+        """The files that one sandbox may write; what is not kept is gone at the end."""
+        with disk_errors():
+            outputs = Outputs(self.output_dir, [*map(output_file, formats), REPORT, IMAGES])
+        try:
+            yield outputs
+        finally:
+            outputs.close()
+
+    @contextmanager
+    def conversion(self) -> Iterator[Workspace]:
+        """A workspace below this one whose only input is this run's result (the same file, linked)."""
+        inner = Workspace(self.root / f"convert-{secrets.token_hex(8)}")
+        try:
+            with disk_errors():
+                inner.input_dir.mkdir(parents=True)
+                source = inner.input_dir / "dataframe1"
+                os.link(self.result(Format.ARROW), source)
+                source.chmod(0o644)  # the sandbox's uid reads it; DATA itself is closed to everybody else
+            yield inner
+        finally:
+            shutil.rmtree(inner.root, ignore_errors=True)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+class Staging:
+    """Inputs on their way in: written as they arrive, bounded, and made a run's by one rename."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._in = root / "in"
+        self._in.mkdir(parents=True)
+
+    def open(self, name: str) -> BinaryIO:
+        """A new file for an input, to be written by the caller."""
+        return (self._in / name).open("xb")
+
+    def write(self, name: str, data: bytes) -> None:
+        with disk_errors(), self.open(name) as file:
+            file.write(data)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(self._in / old, self._in / new)
+
+    def read(self, name: str, limit_bytes: int) -> bytes:
+        """A small part's content. TooLarge above the limit."""
+        with (self._in / name).open("rb") as file:
+            data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            size = (self._in / name).stat().st_size
+            raise TooLarge(f"{name} has {size} bytes, the limit is {limit_bytes}", limit=limit_bytes, value=size)
+        return data
+
+    def size(self, name: str) -> int:
+        return (self._in / name).stat().st_size
+
+    def remove(self, name: str) -> None:
+        (self._in / name).unlink()
+
+    def seal(self, target: Path) -> None:
+        """Everything onto the disk, then to its place: after this the inputs survive a power cut."""
+        with disk_errors():
+            for path in self._in.iterdir():
+                path.chmod(0o644)
+                _sync(path)
+            self._in.chmod(0o755)
+            _sync(self._in)
+            target.parent.mkdir(exist_ok=True)
+            os.rename(self._root, target)
+            _sync(target)
+            _sync(target.parent)
+
+
+class Workspaces:
+    """The data directory's part that holds files."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._uploads = data_dir / "uploads"
+        self._runs = data_dir / "runs"
+        for directory in (self._uploads, self._runs):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def of(self, run_id: str) -> Workspace:
+        return Workspace(self._runs / run_id)
+
+    @contextmanager
+    def stage(self) -> Iterator[Staging]:
+        """Room for one request's inputs; what is not sealed is removed."""
+        root = self._uploads / secrets.token_hex(16)
+        try:
+            with disk_errors():
+                staging = Staging(root)
+            yield staging
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def remove_strays(self, known: Iterable[str]) -> int:
+        """At start: half-received uploads, and the files of runs that the store does not know."""
+        keep = set(known)
+        strays = [*self._uploads.iterdir(), *(p for p in self._runs.iterdir() if p.name not in keep)]
+        for path in strays:
+            shutil.rmtree(path, ignore_errors=True)
+        for run in self._runs.iterdir():
+            for leftover in run.glob("convert-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        return len(strays)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """A full disk has a name."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(
+                "the disk of the server's data directory is full: nothing was accepted; "
+                "free space there, or delete runs that are no longer needed"
+            ) from e
+        raise
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
