@@ -1,0 +1,6 @@
+"""Contract suites are plain modules beside the tests that inherit them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

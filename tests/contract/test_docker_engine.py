@@ -1,0 +1,111 @@
+"""The docker engine keeps the engines' contract, and a few promises of its own."""
+
+import gc
+import time
+
+import docker
+import pytest
+from engine_contract import EngineContract
+
+from controller.engines.docker import FIRST_UID, ORPHAN_SECONDS, UIDS, DockerEngine, UidPool
+from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL
+from controller.errors import EngineUnavailable
+from controller.services.tenants import new_id
+
+
+@pytest.fixture
+def image():
+    return "airlock-sandbox:latest"
+
+
+@pytest.fixture
+def instance():
+    return new_id("srv")
+
+
+@pytest.fixture
+def engine(instance):
+    made = DockerEngine(instance)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client():
+    made = docker.from_env()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def left_behind(client, instance):
+    return lambda: len(client.api.containers(all=True, filters={"label": f"{OWNER_LABEL}={instance}"}))
+
+
+@pytest.fixture
+def stray(client, image):
+    """Containers as a crash leaves them; whatever the test does, they are removed at the end."""
+    made = []
+
+    def make(labels):
+        made.append(client.api.create_container(image, ["true"], labels=labels)["Id"])
+        return made[-1]
+
+    yield make
+    for container in made:
+        try:
+            client.api.remove_container(container, force=True)
+        except docker.errors.NotFound:
+            pass
+
+
+class TestDockerEngine(EngineContract):
+    def test_a_sweep_removes_what_a_crash_left(self, engine, instance, stray, left_behind):
+        """A container with this server's label that nobody is working on."""
+        stray({OWNER_LABEL: instance})
+
+        removed = engine.sweep()
+
+        assert (removed, left_behind()) == (1, 0)
+
+    def test_a_sweep_touches_neither_other_servers_nor_other_programs(self, engine, stray, client):
+        """Another live server's container, and one without our label, stay; one long past its deadline goes."""
+        now = time.time()
+        other = stray({OWNER_LABEL: "srv_other", DEADLINE_LABEL: str(int(now))})
+        foreign = stray({"somebody": "else"})
+        orphan = stray({OWNER_LABEL: "srv_gone", DEADLINE_LABEL: str(int(now - ORPHAN_SECONDS - 5))})
+
+        engine.sweep()
+
+        left = {container["Id"] for container in client.api.containers(all=True)}
+        assert {other, foreign} <= left
+        assert orphan not in left
+
+    # docker-py leaves the socket of a refused connection to the garbage collector.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_docker_that_does_not_answer_has_a_name(self, monkeypatch, tmp_path, image):
+        """EngineUnavailable, for every verb that needs it."""
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+        engine = DockerEngine("srv_none")
+
+        with pytest.raises(EngineUnavailable):
+            engine.check(image)
+        with pytest.raises(EngineUnavailable):
+            engine.sweep()
+        gc.collect()
+
+
+def test_no_uid_is_used_again_before_all_others():
+    """65,536 runs, 65,536 different uids; one that is in use is passed over."""
+    pool, seen = UidPool(), []
+
+    with pool.take() as held:
+        for _ in range(UIDS - 1):
+            with pool.take() as uid:
+                seen.append(uid)
+        with pool.take() as again:
+            pass
+
+    assert len({held, *seen}) == UIDS
+    assert min([held, *seen]) == FIRST_UID
+    assert again != held

@@ -1,0 +1,63 @@
+"""The store on SQLite keeps the store's contract, and two promises of its own."""
+
+import sqlite3
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from store_contract import NOW, StoreContract, a_run
+
+from controller.errors import StoreError
+from controller.store.sql import SqlStore
+from controller.store.tables import metadata
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = SqlStore(f"sqlite:///{tmp_path / 'airlock.db'}")
+    made.migrate()
+    yield made
+    made.close()
+
+
+class TestSqliteStore(StoreContract):
+    def test_the_migrations_make_the_tables_of_the_code(self, store):
+        """Nobody changed a table and forgot its migration."""
+        with store._reading() as connection:
+            differences = compare_metadata(MigrationContext.configure(connection), metadata)
+
+        assert differences == []
+
+    def test_a_broken_database_has_a_name(self, store, tmp_path):
+        """A file that is no database is a StoreError, not a driver's exception."""
+        store.close()
+        (tmp_path / "airlock.db").write_bytes(b"this is not a database, and it is long enough to look at" * 100)
+        for suffix in ("-wal", "-shm"):
+            (tmp_path / f"airlock.db{suffix}").unlink(missing_ok=True)
+
+        with pytest.raises(StoreError, match="not a database"):
+            SqlStore(f"sqlite:///{tmp_path / 'airlock.db'}").check()
+
+    def test_what_was_accepted_is_on_the_disk(self, store, tmp_path):
+        """A second connection, as after a crash, sees the row; commits wait for the disk (synchronous=FULL)."""
+        store.add_run(a_run("run_1"), 10)
+
+        other = sqlite3.connect(tmp_path / "airlock.db")
+        ids = other.execute("SELECT id FROM runs").fetchall()
+        other.close()
+        with store._reading() as connection:
+            synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+        assert (ids, synchronous) == ([("run_1",)], 2)
+
+    def test_a_deleted_run_leaves_no_bytes_in_the_file(self, store, tmp_path):
+        """Deleted means gone: neither the database nor its log holds the row's text."""
+        run = a_run("run_1").model_copy(update={"script_sha256": "feedface" * 8})
+        store.add_run(run, 10)
+        store.request_cancel("ten_a", "run_1", NOW)
+
+        store.delete_run("ten_a", "run_1")
+        store.close()
+
+        bytes_left = b"".join(path.read_bytes() for path in tmp_path.glob("airlock.db*"))
+        assert b"feedface" not in bytes_left

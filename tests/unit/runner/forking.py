@@ -1,0 +1,33 @@
+"""Runs the runner's real main in a fork per job, so that a suite pays for its imports once.
+
+Reads one JSON object per line ({"arguments": [...], "stdin": path, "log": path}), answers each with the wait
+status of the child.  The child is what `python -m runner` is after its imports.
+"""
+
+import json
+import os
+import sys
+
+import runner.console
+import runner.entry
+import runner.job
+import runner.task
+from runner import __main__ as program
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for descriptor, path, flags in ((0, job["stdin"], os.O_RDONLY), (1, job["log"], os.O_WRONLY)):
+                os.dup2(os.open(path, flags), descriptor)
+            os.dup2(1, 2)
+            os.setsid()
+            program.main(job["arguments"])
+        _, status = os.waitpid(child, 0)
+        print(status, flush=True)
+
+
+main()
