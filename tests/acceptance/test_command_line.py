@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RunningServer, until
+
+from tests.conftest import RunningServer, until
 
 ROOT = Path(__file__).parents[2]
 SLOW = """

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plain_api import Exchange, Server, event, serving
 
 from controller.client import TABLE_TYPES, Client, LogText
 from controller.client_errors import (
@@ -26,6 +25,7 @@ from controller.download import local_name
 from controller.model import Format
 from controller.multipart import CHUNK_BYTES, MultipartBody, Part
 from controller.sse import Event, parse_events
+from tests.unit.plain_api import Exchange, Server, event, serving
 
 KEY = "alk_0123_secret_crc"
 DONE = {"id": "run_1", "status": "succeeded"}

@@ -157,7 +157,7 @@ def test_echo_keeps_values_and_types(column: pa.Array, dtype: str, noted: Noted)
 
     assert str(frame["x"].dtype) == dtype
     assert back.schema == source.schema
-    assert back.to_pydict() == source.to_pydict()
+    assert back.equals(source)
     assert noted.codes == []
 
 
@@ -225,18 +225,18 @@ def test_p14_the_frame_may_be_changed(noted: Noted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data_type", "words"),
+    ("column", "words"),
     [
-        (pa.map_(pa.string(), pa.int64()), "map<"),
-        (pa.list_(pa.list_(pa.list_(pa.list_(pa.int64())))), "list<"),
-        (pa.month_day_nano_interval(), "interval"),
-        (pa.run_end_encoded(pa.int32(), pa.int64()), "run_end_encoded"),
-        (pa.dense_union([pa.field("a", pa.int64())]), "union"),
+        (pa.array([], pa.map_(pa.string(), pa.int64())), "map<"),
+        (pa.array([_nested(4)]), "list<"),
+        (pa.array([], pa.month_day_nano_interval()), "interval"),
+        (pa.array([], pa.run_end_encoded(pa.int32(), pa.int64())), "run_end_encoded"),
+        (pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]), "union"),
     ],
 )
-def test_unsupported_types_are_refused_by_column(data_type: pa.DataType, words: str) -> None:
+def test_unsupported_types_are_refused_by_column(column: pa.Array, words: str) -> None:
     """A column of a type that is not on the list is refused before its values are looked at."""
-    table = pa.schema([pa.field("col", data_type)]).empty_table()
+    table = pa.table({"col": column})
 
     with pytest.raises(BadInput, match=rf"column 'col' has the type .*{words}"):
         checked(table)
@@ -244,8 +244,8 @@ def test_unsupported_types_are_refused_by_column(data_type: pa.DataType, words: 
 
 def test_corrupt_offsets_are_refused() -> None:
     """A text column whose offsets point behind its bytes never reaches pandas."""
-    offsets = pa.py_buffer(np.array([0, 1_000_000], np.int32))
-    column = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"x")])
+    offsets = pa.py_buffer(np.array([0, 1_000_000, 1], np.int32))
+    column = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"x")])
 
     with pytest.raises(BadInput, match="corrupt"):
         checked(pa.table({"x": column}))

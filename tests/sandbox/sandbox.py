@@ -1,0 +1,157 @@
+"""Hands for the promises: run a script and read what it found, and look at a live sandbox from the host."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import pyarrow as pa
+import requests
+
+from tests.conftest import RunningServer
+
+SCRIPTS = Path(__file__).parent / "scripts"
+SLEEPER = """
+import time
+
+def azureml_main(dataframe1, dataframe2):
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+CLEAN = """
+import os
+import pandas as pd
+
+def azureml_main(dataframe1, dataframe2):
+    left = [f for _, _, files in os.walk("/work") for f in files if not f.startswith("user_script")]
+    shm, processes = os.listdir("/dev/shm"), [p for p in os.listdir("/proc") if p.isdigit()]
+    return pd.DataFrame({"left": [len(left)], "shm": [len(shm)], "processes": [len(processes)]})
+"""
+
+
+def table(server: RunningServer, run: Any) -> dict[str, list[Any]]:
+    """A run's result, column by column."""
+    answer = server.get(f"/v1/runs/{run['id']}/output")
+    assert answer.status_code == 200, answer.text
+    with pa.ipc.open_file(pa.py_buffer(answer.content)) as reader:
+        return reader.read_all().to_pydict()
+
+
+def findings(server: RunningServer, name: str, values: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    """Run scripts/NAME.py, which returns a frame of probes and findings (JSON), and hand them back by probe.
+
+    `values` reach the script as the columns of dataframe1, one row.
+    """
+    files = {"dataframe1": ("values.json", json.dumps([values or {"none": 0}]).encode(), "application/json")}
+    run = server.submit((SCRIPTS / f"{name}.py").read_text(), files=files, **options)
+    assert run["status"] == "succeeded", (run["reason"], run["error"], server.log(run))
+    found = table(server, run)
+    return {probe: json.loads(text) for probe, text in zip(found["probe"], found["finding"], strict=True)}
+
+
+def submit(server: RunningServer, script: str, **options: Any) -> str:
+    """Submit without waiting: the run's id."""
+    return str(server.submit(script, wait=0, **options)["id"])
+
+
+def ended(server: RunningServer, run_id: str, seconds: float = 120) -> Any:
+    """Wait for the run's end: its document."""
+    run = server.get(f"/v1/runs/{run_id}?wait={seconds}").json()
+    assert run["status"] in ("succeeded", "failed", "cancelled"), f"{run_id} is {run['status']} after {seconds} s"
+    return run
+
+
+def check_clean(server: RunningServer) -> None:
+    """Nothing is left of earlier runs, the server is well, and the next run finds an untouched sandbox."""
+    assert server.containers() == []
+    assert server.get("/healthz").status_code == 200
+    run = server.submit(CLEAN)
+    assert run["status"] == "succeeded", run
+    assert table(server, run) == {"left": [0], "shm": [0], "processes": [1]}
+
+
+@contextmanager
+def docker_api() -> Iterator[Any]:
+    client = docker.from_env()
+    try:
+        yield client.api
+    finally:
+        client.close()
+
+
+def container_of(run_id: str, seconds: float = 30) -> dict[str, Any]:
+    """`docker inspect` of the run's live container; waits until it runs."""
+    deadline = time.monotonic() + seconds
+    with docker_api() as api:
+        while time.monotonic() < deadline:
+            for found in api.containers(filters={"label": f"airlock.run={run_id}", "status": "running"}):
+                with suppress(docker.errors.NotFound):
+                    return dict(api.inspect_container(found["Id"]))
+            time.sleep(0.02)
+    raise AssertionError(f"no running container of {run_id} within {seconds} s")
+
+
+def wait_for_log(server: RunningServer, run_id: str, text: str, seconds: float = 60) -> None:
+    """Wait until the run's log holds the text: the script has come that far."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if text in server.get(f"/v1/runs/{run_id}/log").text:
+            return
+        time.sleep(0.05)
+    run = server.get(f"/v1/runs/{run_id}").json()
+    raise AssertionError(f"{text!r} is not in the log within {seconds} s: {run['status']} {run['error']}")
+
+
+@contextmanager
+def living(server: RunningServer, script: str = SLEEPER, **options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A run whose script has said "ready" and goes on: its id and its container. Cancelled and gone afterwards."""
+    run_id = submit(server, script, **options)
+    try:
+        container = container_of(run_id)
+        wait_for_log(server, run_id, "ready")
+        yield run_id, container
+    finally:
+        with suppress(requests.ConnectionError):
+            server.post(f"/v1/runs/{run_id}/cancel")
+            ended(server, run_id)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """/proc/PID/status of a process, seen from the host."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def cgroup_file(pid: int, controller: str, v1_name: str, v2_name: str) -> str:
+    """A limit of the process's cgroup as the kernel holds it, on hosts of either cgroup version."""
+    root = Path("/sys/fs/cgroup")
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controller in controllers.split(","):
+            return (root / controller / place.lstrip("/") / v1_name).read_text().strip()
+        if not controllers and (root / "cgroup.controllers").exists():
+            return (root / place.lstrip("/") / v2_name).read_text().strip()
+    raise AssertionError(f"process {pid} has no {controller} cgroup")
+
+
+def processes_of(container: dict[str, Any]) -> list[int]:
+    """The host's ids of all the container's processes."""
+    with docker_api() as api:
+        top = api.top(container["Id"], ps_args="-eo pid")
+    return [int(row[0]) for row in top["Processes"]]
+
+
+def uids_running(wanted: Callable[[int], bool]) -> list[int]:
+    """The uids of the host's processes for which this holds."""
+    uids = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            uid = path.stat().st_uid
+            if wanted(uid):
+                uids.append(uid)
+    return uids

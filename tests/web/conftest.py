@@ -1,0 +1,130 @@
+"""Servers and tenants of the web tests, and what holds for all of them together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+from wire import SLEEPER, well_formed
+
+from controller.model import SCOPES
+from controller.services import tenants
+from controller.store.sql import SqlStore
+from tests.conftest import RunningServer, start_server, until
+
+TABLE = """
+import struct, sys, zlib
+import pandas as pd
+
+def png(name, shade):
+    def chunk(kind, data):
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+    with open(name, "wb") as file:
+        file.write(b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">LLBBBBB", 1, 1, 8, 0, 0, 0, 0))
+                   + chunk(b"IDAT", zlib.compress(bytes([0, shade]))) + chunk(b"IEND", b""))
+
+def azureml_main(dataframe1=None, dataframe2=None):
+    print("to stdout: \u00e4\u00f6\u00fc")
+    print("to stderr", file=sys.stderr)
+    png("one.png", 1)
+    png("two words.png", 2)
+    return pd.DataFrame({"n": [1, 2, 3], "x": [0.5, None, -1.5], "s": ["a", "b,\\"c\\"", None]})
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_record(server: RunningServer) -> Iterator[None]:
+    """Every answer of the shared server is well formed; and in the end it has failed nowhere and kept nothing."""
+
+    def check(answer: requests.Response, *_: Any, **__: Any) -> None:
+        well_formed(answer)
+
+    server.session.hooks["response"].append(check)
+    yield
+    assert until(lambda: not any((server.data_dir / "uploads").iterdir())), "half-received uploads were left"
+    assert "unforeseen_error" not in server.log_path.read_text()
+    store = SqlStore(f"sqlite:///{server.data_dir / 'airlock.db'}")
+    known = store.run_ids()
+    store.close()
+    assert [path.name for path in (server.data_dir / "runs").iterdir() if path.name not in known] == []
+
+
+def add_tenant(server: RunningServer, name: str, scopes: tuple[str, ...] = SCOPES) -> RunningServer:
+    """The same server in the hands of another tenant, with a key of its own."""
+    store = SqlStore(f"sqlite:///{server.data_dir / 'airlock.db'}")
+    at = datetime.now(UTC)
+    tenant_id = tenants.new_id("ten")
+    store.add_tenant(tenant_id, name, at)
+    pepper = tenants.read_pepper(server.data_dir / "pepper")
+    key = tenants.create_key(store, pepper, tenant_id, name, scopes, at)
+    store.close()
+    other = dataclasses.replace(server, key=key, session=requests.Session())
+    other.session.hooks = server.session.hooks
+    return other
+
+
+@pytest.fixture
+def make_tenant(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningServer]]:
+    """Tenants of the shared server, named after the test."""
+    made: list[RunningServer] = []
+
+    def make(scopes: tuple[str, ...] = SCOPES) -> RunningServer:
+        made.append(add_tenant(server, f"{request.node.name[:80]}-{len(made)}", scopes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.session.close()
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose limits are so small that a test can reach them: one run at once, one waiting."""
+    running = start_server(
+        tmp_path_factory.mktemp("small") / "data",
+        {
+            "AIRLOCK_MAX_BODY_BYTES": "1000000",
+            "AIRLOCK_MAX_JSON_BYTES": "100000",
+            "AIRLOCK_MAX_BUNDLE_BYTES": "50000",
+            "AIRLOCK_MAX_SCRIPT_BYTES": "20000",
+            "AIRLOCK_MAX_TIMEOUT_SECONDS": "90",
+            "AIRLOCK_MAX_QUEUED_RUNS": "1",
+            "AIRLOCK_MAX_WAIT_SECONDS": "0.5",
+            "AIRLOCK_WORKERS": "1",
+        },
+    )
+    running.session.hooks["response"].append(lambda answer, *_, **__: well_formed(answer))
+    yield running
+    assert "unforeseen_error" not in running.log_path.read_text()
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def table_run(server: RunningServer) -> Any:
+    """A run that succeeded, with a table of three rows, two images, and a log on both streams."""
+    run = server.submit(TABLE)
+    assert run["status"] == "succeeded", run
+    return run
+
+
+@pytest.fixture(scope="session")
+def failed_run(server: RunningServer) -> Any:
+    """A run whose script fails."""
+    run = server.submit("def azureml_main(a=None, b=None):\n    return 1 / 0\n")
+    assert run["status"] == "failed", run
+    return run
+
+
+@pytest.fixture
+def busy(server: RunningServer) -> Iterator[Any]:
+    """A run that is running, and will be for a minute unless it is cancelled."""
+    run = server.submit(SLEEPER, wait=0)
+    assert until(lambda: server.get(f"/v1/runs/{run['id']}").json()["status"] == "running")
+    yield run
+    server.post(f"/v1/runs/{run['id']}/cancel")
+    ended = server.get(f"/v1/runs/{run['id']}?wait=30").json()
+    assert ended["status"] == "cancelled", ended
