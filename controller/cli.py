@@ -11,13 +11,11 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from controller.config import Settings
-    from controller.doctor import Finding
+from controller.host_commands import doctor, image, serve
 
 DEFAULT_URL = "http://127.0.0.1:8750"
 _OUTPUT_FORMATS = {
@@ -64,7 +62,6 @@ def table_file(value: str) -> Path:
 
 _INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -84,6 +81,10 @@ def main() -> None:
 @click.version_option(package_name="airlock")
 def cli() -> None:
     """Run scripts that nobody has to trust: each in a sealed container of its own."""
+
+
+for _command in (serve, doctor, image):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -117,8 +118,8 @@ def run(
     as_json: bool,
 ) -> None:
     """Run SCRIPT, which defines azureml_main, on the server; show its log, its table and its status."""
-    from controller import client as api
-    from controller.multipart import UnsendableFile
+    from controller.client import Client
+    from controller.client_errors import ClientError
     from controller.run_command import Submission, Targets, run_and_report
     from controller.terminal import Screen
 
@@ -133,9 +134,11 @@ def run(
     options = {name: value for name, value in wanted.items() if value}
     submission = Submission(script, dataframe1, dataframe2, bundle, options)
     try:
-        with api.Client(url, key) as client:
+        with Client(url, key) as client:
             code = run_and_report(client, submission, Targets(output, images), Screen(), as_json=as_json)
-    except (api.ClientError, UnsendableFile, OSError) as error:
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: click ends the program without a word
+    except (ClientError, OSError) as error:
         code = _say_failure(error)
     sys.exit(code)
 
@@ -154,13 +157,13 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def _say_failure(error: Exception) -> int:
     """Write what kept the client from its result; the exit code for it."""
-    from controller import client as api
+    from controller import client_errors as errors
     from controller.run_command import SERVER_FAILED, WRONG_USE
     from controller.terminal import safe_text
 
     click.echo(f"airlock: {safe_text(str(error))}", err=True)
-    if isinstance(error, api.ServerRefused):
-        for item in error.errors:
+    if isinstance(error, errors.ServerRefused):
+        for item in (item for item in error.errors if isinstance(item, dict)):
             where = item.get("where") or item.get("field") or "?"
             click.echo(safe_text(f"  {where}: {item.get('message', '')}"), err=True)
         if error.request_id and error.status >= 500:
@@ -169,62 +172,9 @@ def _say_failure(error: Exception) -> int:
             click.echo("  give a key in AIRLOCK_KEY or --key; `airlock serve` prints the first", err=True)
         busy = error.status >= 500 or error.status in (408, 429)
         return SERVER_FAILED if busy else WRONG_USE
-    if isinstance(error, api.ServerUnreachable):
+    if isinstance(error, errors.ServerUnreachable):
         click.echo("  is `airlock serve` running there? --url and AIRLOCK_URL say where it is", err=True)
-    return SERVER_FAILED if isinstance(error, api.ServerUnreachable | api.UnexpectedAnswer) else WRONG_USE
-
-
-@cli.command()
-@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on [default: 8750].")
-@click.option("--data-dir", type=_FOLDER, metavar="DIR", help="Database, inputs and results.")
-@click.option("--key-file", type=_NEW_FILE, metavar="FILE", help="Write the first API key here.")
-def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: Path | None) -> None:
-    """Start the server. Every other setting is an AIRLOCK_ variable, or a line in the file AIRLOCK_CONFIG."""
-    from controller import app
-
-    app.serve(_settings(host=host, port=port, data_dir=data_dir), key_file)
-
-
-@cli.command()
-@click.option("--data-dir", type=_FOLDER, metavar="DIR", help="The server's data directory.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(data_dir: Path | None, as_json: bool) -> None:
-    """Say what is wrong with this host, and what to do. Exit code 1 when runs would fail or be unsafe."""
-    from controller import doctor as doctor_
-
-    findings = doctor_.examine(_settings(data_dir=data_dir))
-    if as_json:
-        click.echo(doctor_.as_json(findings))
-    else:
-        _print_findings(findings)
-    sys.exit(int(any(finding.level is doctor_.Level.ERROR for finding in findings)))
-
-
-def _print_findings(findings: list[Finding]) -> None:
-    colours = {"ok": "green", "warning": "yellow", "error": "red"}
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        mark = click.style(f"{finding.level:<8}", fg=colours[finding.level])
-        click.echo(f"{mark}{finding.name:<{width}}  {finding.found}")
-        if finding.advice:
-            click.echo(f"{'':<{width + 10}}-> {finding.advice}")
-
-
-def _settings(**given: Any) -> Settings:
-    """The server's settings, with what was given on the command line. Exits 2 when one is not valid."""
-    from pydantic import ValidationError
-
-    from controller.config import Settings
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except (ValidationError, OSError, ValueError) as error:
-        faults = error.errors() if isinstance(error, ValidationError) else [{"loc": (), "msg": str(error)}]
-        for fault in faults:
-            place = ".".join(str(part) for part in fault["loc"])
-            click.echo(f"airlock: setting {place or 'AIRLOCK_CONFIG'}: {fault['msg']}", err=True)
-        sys.exit(2)
+    return SERVER_FAILED if isinstance(error, errors.ServerUnreachable | errors.UnexpectedAnswer) else WRONG_USE
 
 
 if __name__ == "__main__":

@@ -4,41 +4,43 @@
         run = client.run(Path("script.py"), dataframe1=Path("table.csv"))
         client.output(run["id"], Path("result.parquet"), "application/vnd.apache.parquet")
 
-A run is the JSON object that the server answers with, as a dict. What can go wrong:
-
-    ClientError                 anything below
-    ├── ServerUnreachable       no answer: refused, timed out, cut off
-    ├── UnexpectedAnswer        an answer that is not this API's (another server, a proxy, a redirect)
-    └── ServerRefused           the API's own answer to a request it did not accept: code, status, detail
-    UnsendableFile              (multipart.py) a file of ours that cannot be uploaded
+A run is the JSON object that the server answers with, as a dict. Errors: controller/client_errors.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
 from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
+from controller.client_errors import (
+    ClientError,
+    ServerUnreachable,
+    UnsendableFile,
+    json_object,
+    refuse_unless_ok,
+)
 from controller.download import receive
-from controller.multipart import MultipartBody, Part, UnsendableFile
+from controller.multipart import MultipartBody, Part
 from controller.sse import parse_events
 
 Run = dict[str, Any]
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-LOG_SILENCE_SECONDS = 120.0  # the server sends keep-alives far more often while a script is silent
-PROBLEM_BYTES = 1024 * 1024
-POLL_SECONDS = (0.1, 1.0)  # first and longest pause between two looks at a run
+LOG_SILENCE_SECONDS = 60.0  # while a script is silent, the server sends a keep-alive every 10 s
+WAIT_SECONDS = 20.0  # one look at a run that has not ended: the server answers when it ends, or after this
+PAUSE_SECONDS = 0.1  # between two looks, lest a server that does not hold its answer back be flooded
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 TABLE_TYPES: Mapping[str, str] = {
@@ -49,31 +51,6 @@ TABLE_TYPES: Mapping[str, str] = {
     ".arrow": "application/vnd.apache.arrow.file",
     ".arrows": "application/vnd.apache.arrow.stream",
 }
-
-
-class ClientError(Exception):
-    """Anything that keeps the client from its answer."""
-
-
-class ServerUnreachable(ClientError):
-    """No answer, or only a part of one."""
-
-
-class UnexpectedAnswer(ClientError):
-    """An answer that this API does not give."""
-
-
-class ServerRefused(ClientError):
-    """The server's problem+json (RFC 9457): `code` names the problem, `errors` lists the faulty fields."""
-
-    def __init__(self, status: int, problem: Mapping[str, Any], request_id: str | None = None) -> None:
-        self.status = status
-        self.problem = dict(problem)
-        self.code = str(problem.get("code") or f"http_{status}")
-        self.detail = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
-        self.errors = list(problem.get("errors") or ())
-        self.request_id = request_id
-        super().__init__(f"{self.code} ({status}): {self.detail}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +107,7 @@ class Client:
     ) -> Run:
         """Hand in a run, streaming its files from disk; the run as accepted, or ended within `wait_seconds`.
 
-        A table's format is told by its file's suffix (TABLE_TYPES). Raises ClientError, UnsendableFile.
+        A table's format is told by its file's suffix (TABLE_TYPES). Raises ClientError.
         """
         parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
         for name, table in (("dataframe1", dataframe1), ("dataframe2", dataframe2)):
@@ -144,10 +121,9 @@ class Client:
         return self._json(
             "POST",
             "/v1/runs",
-            params={"wait": wait_seconds} if wait_seconds else None,
             data=body,
             headers={"Content-Type": body.content_type},
-            timeout=(CONNECT_SECONDS, READ_SECONDS + wait_seconds),
+            **_waiting(wait_seconds),
         )
 
     def run(self, script: Path, **inputs: Any) -> Run:
@@ -155,17 +131,17 @@ class Client:
         run = self.submit(script, **inputs)
         return run if run["status"] in FINAL_STATES else self.wait(run["id"])
 
-    def get(self, run_id: str) -> Run:
-        """The run as it is now."""
-        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}")
+    def get(self, run_id: str, wait_seconds: float = 0) -> Run:
+        """The run as it is now, or as soon as it has ended within `wait_seconds`."""
+        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}", **_waiting(wait_seconds))
 
     def wait(self, run_id: str) -> Run:
         """The run once it has ended; the server's limits see to it that it does."""
-        pause, longest = POLL_SECONDS
-        while (run := self.get(run_id))["status"] not in FINAL_STATES:
-            time.sleep(pause)
-            pause = min(longest, pause * 1.5)
-        return run
+        while True:
+            run = self.get(run_id, WAIT_SECONDS)
+            if run["status"] in FINAL_STATES:
+                return run
+            time.sleep(PAUSE_SECONDS)
 
     def follow_log(self, run_id: str) -> Iterator[LogText | Run]:
         """The log while it is written, from its start; the last item is the finished run itself.
@@ -182,8 +158,8 @@ class Client:
             for event in parse_events(_live_chunks(answer)):
                 if event.name in ("stdout", "stderr"):
                     stream: Literal["stdout", "stderr"] = "stdout" if event.name == "stdout" else "stderr"
-                    yield LogText(stream, str(_object(event.data)["text"]))
-                elif event.name == "status" and (run := _object(event.data)).get("status") in FINAL_STATES:
+                    yield LogText(stream, str(json_object(event.data)["text"]))
+                elif event.name == "status" and (run := json_object(event.data)).get("status") in FINAL_STATES:
                     yield run
                     return
         raise ServerUnreachable(f"the log of {run_id} was cut off before the run ended")
@@ -199,10 +175,12 @@ class Client:
             return receive(_chunks(answer), file)
 
     @contextlib.contextmanager
-    def output_stream(self, run_id: str, accept: str = TABLE_TYPES[".arrow"]) -> Iterator[Any]:
+    def output_stream(self, run_id: str, accept: str = TABLE_TYPES[".arrow"]) -> Iterator[BinaryIO]:
         """The result table as a readable binary stream, for those who need only its beginning."""
         with self._open_output(run_id, accept) as answer:
-            yield answer.raw
+            answer.raw.auto_close = False  # it would close itself at its end, under the reader's hands
+            with io.BufferedReader(answer.raw) as stream:
+                yield stream
 
     def images(self, run_id: str) -> list[dict[str, Any]]:
         """The run's images: name and bytes of each."""
@@ -229,7 +207,7 @@ class Client:
 
     def _json(self, method: str, path: str, **request: Any) -> Run:
         with self._open(method, path, **request) as answer:
-            return _object(b"".join(_chunks(answer)))
+            return json_object(b"".join(_chunks(answer)))
 
     @contextlib.contextmanager
     def _open(self, method: str, path: str, **request: Any) -> Iterator[requests.Response]:
@@ -239,7 +217,7 @@ class Client:
             with self._session.request(
                 method, self.url + path, stream=True, allow_redirects=False, **request
             ) as answer:
-                _refuse_unless_ok(answer)
+                refuse_unless_ok(answer)
                 yield answer
         except requests.exceptions.InvalidURL as error:
             raise ClientError(f"{self.url} is no address of a server: {error}") from error
@@ -247,6 +225,12 @@ class Client:
             raise ServerUnreachable(f"{self.url} did not answer in time") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ServerUnreachable(f"{self.url} cannot be reached, or cut us off: {_root(error)}") from error
+
+
+def _waiting(seconds: float) -> dict[str, Any]:
+    """For an answer that the server may hold back for so long."""
+    params = {"wait": seconds} if seconds else None
+    return {"params": params, "timeout": (CONNECT_SECONDS, READ_SECONDS + seconds)}
 
 
 def _host(url: str) -> str:
@@ -277,36 +261,6 @@ def _live_chunks(answer: requests.Response) -> Iterator[bytes]:
     """The body as it arrives. Only chunked bodies tell where a piece ends; others are read byte by byte."""
     chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
     return _chunks(answer) if chunked else _chunks(answer, 1)
-
-
-def _refuse_unless_ok(answer: requests.Response) -> None:
-    if 200 <= answer.status_code < 300:
-        return
-    if answer.is_redirect:
-        raise UnexpectedAnswer(f"the server moved: use its new address, {answer.headers['Location']}")
-    body = b""
-    with contextlib.suppress(requests.exceptions.RequestException):  # an early answer may be cut off itself
-        for chunk in _chunks(answer):
-            body += chunk
-            if len(body) > PROBLEM_BYTES:
-                break
-    problem: Any = None
-    if "json" in answer.headers.get("Content-Type", ""):
-        with contextlib.suppress(ValueError):
-            problem = json.loads(body)
-    if not isinstance(problem, dict):
-        problem = {"title": answer.reason or "no reason given"}
-    raise ServerRefused(answer.status_code, problem, answer.headers.get("X-Request-Id"))
-
-
-def _object(data: bytes | str) -> Run:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise UnexpectedAnswer("the server's answer is not JSON: is this an Airlock server?") from error
-    if not isinstance(value, dict):
-        raise UnexpectedAnswer("the server's answer is not a JSON object: is this an Airlock server?")
-    return value
 
 
 def _root(error: BaseException) -> str:

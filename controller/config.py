@@ -45,7 +45,6 @@ class Settings(BaseSettings):
 
     image: Annotated[str, Field(description="the sandbox image, as the engine knows it")] = "airlock-sandbox:latest"
     runtime: Annotated[str, Field(description="OCI runtime of the engine: runc, runsc, ...")] = "runc"
-    total_memory_bytes: Annotated[int, Field(ge=0, description="cap for all runs together; 0 = none")] = 0
     sweep_seconds: Annotated[float, Field(gt=0, description="between two searches for leftovers")] = 30.0
 
     max_body_bytes: Annotated[int, Field(gt=0, description="one request's body")] = 4 * GIB

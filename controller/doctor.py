@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CALL_SECONDS = 10
 _PROBE_SECONDS = 30
+_UNIX = ("unix://", "http+unix://")
 
 
 class Level(StrEnum):
@@ -61,6 +62,7 @@ def _examine_engine(settings: Settings) -> Iterator[Finding]:
 
     address = engine_address()
     try:
+        _knock(address)
         with contextlib.closing(docker.from_env(timeout=_CALL_SECONDS)) as client:
             before = time.time()
             info, version = client.info(), client.version()
@@ -74,7 +76,7 @@ def _examine_engine(settings: Settings) -> Iterator[Finding]:
             "docker",
             Level.ERROR,
             f"no answer at {address}: {_first_line(error)}",
-            "start it (systemctl start docker, or scripts/dockerd); another daemon is named by DOCKER_HOST; "
+            "start it (systemctl start docker, or scripts/dockerd start); another daemon is named by DOCKER_HOST; "
             "who may not use it must be in its socket's group",
         )
 
@@ -86,10 +88,19 @@ def engine_address() -> str:
     return str(kwargs_from_env().get("base_url") or "unix:///var/run/docker.sock")
 
 
+def _knock(address: str) -> None:
+    """Connect to a daemon's Unix socket, for the system's own reason if that fails. Raises OSError."""
+    if not address.startswith(_UNIX):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CALL_SECONDS)
+        probe.connect(address.partition("://")[2])
+
+
 def _address_findings(address: str) -> Iterator[Finding]:
     from docker.context.config import get_current_context_name
 
-    if not address.startswith(("unix://", "http+unix://")):
+    if not address.startswith(_UNIX):
         yield Finding(
             "docker address",
             Level.ERROR,

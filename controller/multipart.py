@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.client_errors import UnsendableFile
+
 CHUNK_BYTES = 256 * 1024
-
-
-class UnsendableFile(Exception):
-    """A file of ours cannot be sent: missing, unreadable, no regular file, or changed while it was sent."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.client import TABLE_TYPES, Client, LogText, Run, ServerUnreachable
+from controller.client import TABLE_TYPES, Client, LogText, Run
+from controller.client_errors import ServerUnreachable
 from controller.download import local_name
 from controller.run_report import PREVIEW_BYTES, UnreadableTable, show_run, show_table
 from controller.terminal import Screen, safe_text, size
@@ -105,7 +105,7 @@ def _report_table(client: Client, run: Run, file: Path | None, screen: Screen) -
     if output["bytes"] <= PREVIEW_BYTES:
         try:
             with client.output_stream(run["id"]) as stream:
-                show_table(screen, output, io.BufferedReader(stream))
+                show_table(screen, output, stream)
         except UnreadableTable as error:
             screen.line(f"the table's first rows cannot be shown: {safe_text(str(error))}", "stderr")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ COLUMNS_SHOWN = 8
 CELL_CHARACTERS = 40
 PREVIEW_BYTES = 64 * 1024 * 1024
 _PLAIN_WIDTH = 160
+_GAP = 2
 _ARROW_FILE_START = b"ARROW1\0\0"
 
 
@@ -57,8 +59,13 @@ def failure_text(run: dict[str, Any], shown: str) -> str:
 
 
 def show_run(screen: Screen, run: dict[str, Any], shown: str) -> None:
-    """Write the status to standard output; warnings and the reason of a failure to standard error."""
+    """Write the status to standard output; warnings and the reason of a failure to standard error.
+
+    What is in `shown`, the end of the log that is on the screen already, is not repeated.
+    """
     for warning in run.get("warnings") or ():
+        if warning["message"] in shown:
+            continue  # the runner writes its own to the log
         screen.line(safe_text(f"warning {warning['code']}: {warning['message']}"), "stderr")
     if run.get("log_truncated"):
         screen.line(f"the log was cut: of {size(run['log_bytes'])}, its beginning and end are kept", "stderr")
@@ -72,27 +79,50 @@ def show_table(screen: Screen, output: dict[str, Any], source: BinaryIO) -> None
 
     Raises UnreadableTable.
     """
+    columns, rows = _table_head(source)
+    shape = f"{_count(output['rows'], 'row')} x {_count(len(columns), 'column')}"
+    screen.line(f"{shape}, {size(output['bytes'])}")
+    width = shutil.get_terminal_size().columns if screen.is_terminal("stdout") else _PLAIN_WIDTH
+    shown = _fitting(columns, rows, width)
+    for line in _drawn(columns[:shown], rows, width):
+        screen.line(line)
+    rest = []
+    if output["rows"] > len(rows):
+        rest.append(_count(output["rows"] - len(rows), "more row"))
+    if len(columns) > shown:
+        rest.append(_count(len(columns) - shown, "more column"))
+    if rest:
+        screen.line(f"... and {', '.join(rest)}")
+
+
+def _fitting(columns: list[_Column], rows: list[tuple[str, ...]], width: int) -> int:
+    """How many columns fit side by side, at least one: a number must not be shown without its last digits."""
+    from rich.cells import cell_len
+
+    used = 0
+    for index, column in enumerate(columns[:COLUMNS_SHOWN]):
+        used += max(cell_len(text) for text in (column.name, *(row[index] for row in rows))) + _GAP
+        if index and used - _GAP > width:
+            return index
+    return min(len(columns), COLUMNS_SHOWN)
+
+
+def _drawn(columns: list[_Column], rows: list[tuple[str, ...]], width: int) -> list[str]:
+    """The lines of the table; none without columns."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns, rows = _table_head(source)
-    screen.line(f"{output['rows']} rows x {len(columns)} columns, {size(output['bytes'])}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns[:COLUMNS_SHOWN]:
-        table.add_column(Text(_cell(column.name)), justify=column.justify, no_wrap=True)
+    if not columns:
+        return []
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for column in columns:
+        table.add_column(Text(column.name), justify=column.justify, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*(Text(cell) for cell in row[: len(columns)]))
     buffer = io.StringIO()
-    width = None if screen.is_terminal("stdout") else _PLAIN_WIDTH
     Console(file=buffer, width=width, color_system=None).print(table)
-    for line in buffer.getvalue().splitlines():
-        screen.line(line.rstrip())
-    rest = [f"{output['rows'] - len(rows)} more rows"] if output["rows"] > len(rows) else []
-    if len(columns) > COLUMNS_SHOWN:
-        rest.append(f"{len(columns) - COLUMNS_SHOWN} more columns")
-    if rest:
-        screen.line(f"... and {', '.join(rest)}")
+    return [line.rstrip() for line in buffer.getvalue().splitlines()]
 
 
 class _Column(NamedTuple):
@@ -100,15 +130,15 @@ class _Column(NamedTuple):
     justify: Literal["left", "right"]
 
 
-def _table_head(source: BinaryIO) -> tuple[list[_Column], list[tuple[object, ...]]]:
-    """All columns, and the first values of the first ones, of an Arrow file."""
+def _table_head(source: BinaryIO) -> tuple[list[_Column], list[tuple[str, ...]]]:
+    """All columns, and the first values of the first ones, of an Arrow file, as they are shown."""
     import pyarrow as pa
 
     try:
         batch = _first_batch(source)
         kinds = ((field.name, field.type) for field in batch.schema)
-        columns = [_Column(name, "right" if _is_number(kind) else "left") for name, kind in kinds]
-        values = [_values(column) for column in batch.columns[:COLUMNS_SHOWN]]
+        columns = [_Column(_cell(name), "right" if _is_number(kind) else "left") for name, kind in kinds]
+        values = [[_cell(v) for v in _values(column)] for column in batch.columns[:COLUMNS_SHOWN]]
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise UnreadableTable(str(error)) from error
     return columns, list(zip(*values, strict=True))
@@ -139,6 +169,10 @@ def _values(column: pa.Array) -> list[object]:
     if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
         column = column.cast(pa.string())
     return list(column.to_pylist())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_number(kind: pa.DataType) -> bool:

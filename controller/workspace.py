@@ -102,21 +102,37 @@ class Workspace:
             outputs.close()
 
     @contextmanager
-    def conversion(self) -> Iterator[Workspace]:
-        """A workspace below this one whose only input is this run's result (the same file, linked)."""
+    def conversion(self, job: bytes) -> Iterator[Workspace]:
+        """A workspace below this one: a job document, and this run's result (the same file, linked) as its input.
+
+        FileNotFoundError when the run was removed.
+        """
         inner = Workspace(self.root / f"convert-{secrets.token_hex(8)}")
         try:
             with disk_errors():
-                inner.input_dir.mkdir(parents=True)
+                inner.root.mkdir()
+                inner.input_dir.mkdir()
                 source = inner.input_dir / "dataframe1"
                 os.link(self.result(Format.ARROW), source)
                 source.chmod(0o644)  # the sandbox's uid reads it; DATA itself is closed to everybody else
+                (inner.input_dir / "job.json").write_bytes(job)
             yield inner
         finally:
             shutil.rmtree(inner.root, ignore_errors=True)
 
+    def read_image(self, offset: int, count: int) -> bytes:
+        """A part of the images file. FileNotFoundError when the run was removed."""
+        with self.images.open("rb") as file:
+            return os.pread(file.fileno(), count, offset)
+
     def remove(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Everything of it, also while a conversion is at work there: under its name nothing comes back."""
+        removed = self.root.with_name(f"removed-{secrets.token_hex(8)}")
+        try:
+            os.rename(self.root, removed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 class Staging:

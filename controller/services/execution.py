@@ -116,14 +116,13 @@ def convert(backend: Backend, run: Run, target: Format) -> Path:
     """
     workspace = backend.workspaces.of(run.id)
     path = workspace.result(target)
+    # The run's own memory was enough for the table; its time limit may have been one second.
+    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
+    job = Job(inputs=(Input(port=1, format=Format.ARROW),))
     with backend.conversions:
         if path.exists():
             return path
-        with workspace.conversion() as inner:
-            formats = (target,)
-            job = Job(inputs=(Input(port=1, format=Format.ARROW),))
-            limits = run.limits
-            (inner.input_dir / "job.json").write_bytes(job_document("convert", job, limits, formats))
+        with workspace.conversion(job_document("convert", job, limits, (target,))) as inner:
             spec = SandboxSpec(
                 run_id=f"{run.id}-{inner.root.name}",
                 attempt=1,
@@ -132,16 +131,21 @@ def convert(backend: Backend, run: Run, target: Format) -> Path:
                 output_dir=inner.output_dir,
                 limits=limits,
             )
-            with inner.outputs((Format.ARROW, target)) as outputs:
-                result = backend.engine.run(spec, _forget, lambda: True)
-                report = read_report(outputs)
-                size = outputs.size(output_file(target))
-                if result.exit_code != 0 or report is None or report.files.get(output_file(target)) != size:
-                    outcome = judge(result, report, outputs, limits, formats)
-                    message = outcome.error.message if outcome.error else "the conversion did not come to its end"
-                    raise ConversionFailed(f"the result of {run.id} cannot be written as {target}: {message}")
+            with inner.outputs((target,)) as outputs:
+                _converted(backend.engine.run(spec, _forget, lambda: True), outputs, limits, target)
                 outputs.keep(output_file(target), path)
     return path
+
+
+def _converted(result: SandboxResult, outputs: Outputs, limits: Limits, target: Format) -> None:
+    """ConversionFailed unless the sandbox wrote the whole file and says so."""
+    report, name = read_report(outputs), output_file(target)
+    whole = report is not None and report.files.get(name) == outputs.size(name)
+    if whole and result.ended is Ended.EXITED and result.exit_code == 0:
+        return
+    error = judge(result, report, outputs, limits, (target,)).error
+    reason = error.message if error else "the conversion did not come to its end"
+    raise ConversionFailed(f"the result cannot be written as {target}: {reason}")
 
 
 def job_document(task: str, job: Job, limits: Limits, formats: tuple[Format, ...]) -> bytes:

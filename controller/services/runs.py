@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from controller.errors import Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
-from controller.model import Caller, Format, Input, Job, Profile, Run, Status, StoredImage, Word
+from controller.errors import AirlockError, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
+from controller.model import Caller, Format, Input, Job, Profile, Run, Status, Word
 from controller.runlog import read_frames
 from controller.services.backend import Backend, now
 from controller.services.execution import convert, job_document
@@ -19,6 +19,7 @@ from controller.workspace import Staging
 
 ENVIRONMENT = "default"
 SCRIPT, BUNDLE, JOB = "script.py", "bundle.zip", "job.json"
+_NO_RUN = "there is no run with this id"
 _POLL_SECONDS = 0.1
 """How often a followed log is looked at: a print is on its way to the reader within this time."""
 
@@ -105,7 +106,7 @@ def get(backend: Backend, caller: Caller, run_id: str) -> Run:
     """The run. NotFound for a missing one and for another tenant's, in the same words."""
     run = backend.store.run(caller.tenant_id, run_id)
     if run is None:
-        raise NotFound("there is no run with this id")
+        raise NotFound(_NO_RUN)
     return run
 
 
@@ -117,9 +118,7 @@ def page(
     created_after: datetime | None,
     before: tuple[datetime, str] | None,
 ) -> Page:
-    return backend.store.runs(
-        caller.tenant_id, limit, status=status, created_after=created_after, before=before
-    )
+    return backend.store.runs(caller.tenant_id, limit, status=status, created_after=created_after, before=before)
 
 
 def wait(backend: Backend, caller: Caller, run_id: str, seconds: float) -> Run:
@@ -135,7 +134,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     """Stop the run, queued or running. Conflict when it has ended already."""
     before = get(backend, caller, run_id)
     if before.status.final:
-        raise Conflict(f"the run has ended already: it {before.status}")
+        raise Conflict(f"the run has ended already: its status is {before.status}")
     after = backend.store.request_cancel(caller.tenant_id, run_id, now())
     backend.dispatcher.cancel(run_id)
     if after is not None and after.status.final:
@@ -152,18 +151,29 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
 
 
 def output(backend: Backend, run: Run, format: Format) -> Path:
-    """The file of the run's result in this format, made in a sandbox if it is not there yet."""
+    """The file of the run's result in this format, made in a sandbox if it is not there yet.
+
+    Conflict when the run has none; ConversionFailed, EngineError, StorageFull. NotFound when it was deleted meanwhile.
+    """
     if run.status is not Status.SUCCEEDED:
-        raise Conflict(f"the run has no output: it is {run.status}", code="no_output")
+        raise Conflict(f"the run has no output: its status is {run.status}", code="no_output")
     path = backend.workspaces.of(run.id).result(format)
-    return path if path.exists() else convert(backend, run, format)
+    try:
+        return path if path.exists() else convert(backend, run, format)
+    except (AirlockError, FileNotFoundError):
+        if backend.store.run(run.tenant_id, run.id) is None:
+            raise NotFound(_NO_RUN) from None
+        raise
 
 
-def image(backend: Backend, run: Run, name: str) -> tuple[Path, StoredImage]:
-    """The file that holds the run's images, and the place of this one in it."""
+def image(backend: Backend, run: Run, name: str) -> bytes:
+    """The PNG of this name. NotFound."""
     for stored in run.outcome.images if run.outcome else ():
         if stored.name == name:
-            return backend.workspaces.of(run.id).images, stored
+            try:
+                return backend.workspaces.of(run.id).read_image(stored.offset, stored.bytes)
+            except FileNotFoundError:
+                raise NotFound(_NO_RUN) from None
     raise NotFound("the run has no image of this name")
 
 
@@ -187,5 +197,9 @@ def follow(backend: Backend, caller: Caller, run_id: str) -> Iterator[tuple[int,
                 yield run
                 return
             if ended.wait(_POLL_SECONDS):
-                run = get(backend, caller, run_id)
+                ended.clear()
+                found = backend.store.run(caller.tenant_id, run_id)
+                if found is None:
+                    return  # deleted as soon as it ended
+                run = found
             yield None

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from flask import Response, g
+from flask import Response, g, request
 from flask_openapi import Info, OpenAPI
 
+from controller.errors import InvalidRequest
 from controller.services.backend import Backend
-from controller.web import errors, runs, service
+from controller.web import body, errors, runs, service
 from controller.web.documents import Problem
 
 _KEY_FORM = "alk_<id>_<secret>_<checksum>"
@@ -34,8 +35,8 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
         doc_ui=False,
         validation_error_model=Problem,
         validation_error_callback=_refuse,
+        operation_id_callback=_operation_id,
     )
-    app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_json_bytes  # views that take more say so themselves
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     @app.before_request
@@ -44,8 +45,18 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
+    @app.before_request
+    def _single() -> None:
+        for name, values in request.args.lists():
+            if len(values) > 1:
+                message = f"was given {len(values)} times"
+                raise InvalidRequest(f"{name[:100]}: {message}", errors=[{"where": name[:100], "message": message}])
+
     @app.after_request
     def _complete(response: Response) -> Response:
+        if response.status_code >= 400 and body.expected(request.environ):
+            environ = request.environ
+            response.call_on_close(lambda: body.discard(environ))
         response.headers["X-Request-Id"] = g.get("request_id", "")
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
@@ -55,7 +66,21 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
     errors.install(app)
     app.register_api(runs.blueprint(backend, pepper))
     app.register_api(service.blueprint(backend))
+    _describe(app)
     return app
+
+
+def _describe(app: OpenAPI) -> None:
+    """Generate the OpenAPI document once, before there are threads to race for it."""
+    app.components_schemas.update(runs.component_schemas())
+    for operations in app.api_doc["paths"].values():
+        for operation in operations.values():
+            if operation["operationId"].startswith("service_"):
+                del operation["responses"]["422"]  # added to every operation, but these take nothing to refuse
+
+
+def _operation_id(*, bp_name: str, name: str, **_: str) -> str:
+    return f"{bp_name}_{name}"
 
 
 def _refuse(error: Exception) -> Response:

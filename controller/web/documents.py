@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from controller.config import MIN_MEMORY_BYTES
 from controller.model import (
@@ -149,9 +149,17 @@ class WaitQuery(Document):
 
 class ListQuery(Document):
     status: Status | None = None
-    created_after: datetime | None = None
+    created_after: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=200)] = None
+    cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
+
+    @field_validator("created_after")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value.astimezone(UTC) if value else None
+        except OverflowError as e:
+            raise ValueError("must lie in the years 1 to 9999, in UTC") from e
 
 
 class LogQuery(Document):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -76,6 +76,16 @@ def invalid(error: ValidationError, where: str = "") -> InvalidRequest:
     return InvalidRequest(f"{first['where']}: {first['message']}", errors=found)
 
 
+def _said(error: HTTPException) -> str:
+    """What the framework found, in our words where its own do not help."""
+    if error.code == 404:
+        return "there is nothing at this path; GET /openapi.json lists what there is"
+    if error.code == 405:
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        return f"{request.method} is not allowed here; allowed are {allowed}"
+    return error.description or error.name
+
+
 def install(app: Flask) -> None:
     @app.errorhandler(AirlockError)
     def _ours(error: AirlockError) -> Response:
@@ -100,7 +110,7 @@ def install(app: Flask) -> None:
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
         code = _HTTP_CODES.get(status, "internal_error" if status >= 500 else "bad_request")
-        response = problem(status, code, error.name, error.description or error.name)
+        response = problem(status, code, error.name, _said(error))
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value  # Allow on 405, Content-Range on 416

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import json
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request, send_file
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import APIBlueprint, Schema, Tag
 
-from controller.errors import InvalidRequest, NotAcceptable
+from controller.errors import InvalidRequest, NotAcceptable, NotFound
 from controller.model import OUTPUT_FORMATS, Caller, Format, Run
 from controller.runlog import STDERR
 from controller.services import runs
@@ -37,6 +36,7 @@ from controller.web.documents import (
 from controller.web.submission import receive
 
 HEARTBEAT_SECONDS = 10.0
+_SCHEMAS = "#/components/schemas"
 _BINARY = {"type": "string", "format": "binary"}
 _SUBMIT = {
     "required": True,
@@ -55,23 +55,32 @@ _SUBMIT = {
                 },
             }
         },
-        "application/json": {"schema": SubmitBody.model_json_schema(ref_template="#/components/schemas/{model}")},
+        "application/json": {"schema": {"$ref": f"{_SCHEMAS}/{SubmitBody.__name__}"}},
     },
 }
 _TABLES = {format.media_type: {"schema": _BINARY} for format in OUTPUT_FORMATS}
 _LOG = {"description": "the log", "content": {"text/plain": {}, "text/event-stream": {}}}
-_PROBLEM = {"description": "refused", "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+_REFUSED = "refused: docs/errors.md says what each `code` means"
+_PROBLEM = {
+    "description": _REFUSED,
+    "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}/{Problem.__name__}"}}},
+}
 
 
 def _answers(*statuses: int) -> dict[str | int, Any]:
-    return {str(status): _PROBLEM for status in (401, 403, 422, 503, *statuses)}
+    return {str(status): _PROBLEM for status in sorted((401, 403, 422, 503, *statuses))}
+
+
+def component_schemas() -> dict[str, Schema]:
+    """The schemas that only the submitted body speaks of."""
+    schema = SubmitBody.model_json_schema(ref_template=_SCHEMAS + "/{model}")
+    definitions = schema.pop("$defs")
+    return {name: Schema(**value) for name, value in {SubmitBody.__name__: schema, **definitions}.items()}
 
 
 def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     """The routes, each needing a key with the scope `run`."""
-    bp = APIBlueprint(
-        "runs", __name__, url_prefix="/v1/runs", abp_tags=[Tag(name="runs")], abp_security=auth.SECURITY
-    )
+    bp = APIBlueprint("runs", __name__, url_prefix="/v1/runs", abp_tags=[Tag(name="runs")], abp_security=auth.SECURITY)
     bp.before_request(auth.requires(backend.store, pepper, "run"))
     _submitting(bp, backend)
     _asking(bp, backend)
@@ -130,7 +139,7 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
         responses={200: _LOG, **_answers(404)},
     )
     def log(path: RunPath, query: LogQuery) -> Response:
-        """text/plain: stdout and stderr in order. text/event-stream: events `stdout`, `stderr`, at last `status`."""
+        """text/plain: stdout and stderr as they came. text/event-stream: events `stdout`, `stderr`, last `status`."""
         caller = auth.caller()
         run = runs.get(backend, caller, path.run_id)
         if request.accept_mimetypes.best_match(["text/plain", "text/event-stream"]) == "text/event-stream":
@@ -144,21 +153,29 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
     @bp.get(
         "/<run_id>/output",
         summary="The result table",
-        responses={200: {"description": "the table", "content": _TABLES}, **_answers(404, 406, 409)},
+        responses={
+            200: {"description": "the table", "content": _TABLES},
+            206: {"description": "the part of it that `Range` asks for", "content": _TABLES},
+            304: {"description": "it is the one that `If-None-Match` names"},
+            **_answers(404, 406, 409, 416, 507),
+        },
     )
     def output(path: RunPath, query: NoQuery) -> Response:
         """In the format that `Accept` asks for: the Arrow file format if it asks for nothing. Ranges and ETags work."""
         run = runs.get(backend, auth.caller(), path.run_id)
         wanted = _negotiated()
         file = runs.output(backend, run, wanted)
-        return send_file(
-            file,
-            mimetype=wanted.media_type,
-            as_attachment=True,
-            download_name=f"{run.id}{wanted.suffix}",
-            etag=f"{run.id}{wanted.suffix}",
-            conditional=True,
-        )
+        try:
+            return send_file(
+                file,
+                mimetype=wanted.media_type,
+                as_attachment=True,
+                download_name=f"{run.id}{wanted.suffix}",
+                etag=f"{run.id}{wanted.suffix}",
+                conditional=True,
+            )
+        except FileNotFoundError as e:
+            raise NotFound("the run was deleted meanwhile") from e
 
     @bp.get("/<run_id>/images", summary="The images", responses={200: ImageList, **_answers(404)})
     def images(path: RunPath, query: NoQuery) -> dict[str, Any]:
@@ -172,11 +189,7 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
     )
     def image(path: ImagePath, query: NoQuery) -> Response:
         run = runs.get(backend, auth.caller(), path.run_id)
-        file, place = runs.image(backend, run, path.name)
-        with file.open("rb") as images_file:
-            images_file.seek(place.offset)
-            data = images_file.read(place.bytes)
-        return Response(data, mimetype="image/png")
+        return Response(runs.image(backend, run, path.name), mimetype="image/png")
 
 
 def _negotiated() -> Format:
@@ -232,6 +245,7 @@ def _read_cursor(text: str) -> tuple[datetime, str]:
     """A cursor says where to go on in the caller's own list, so a forged one shows nothing more."""
     try:
         created_at, run_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
-        return datetime.fromisoformat(created_at), run_id
-    except (ValueError, binascii.Error) as e:
-        raise InvalidRequest("this cursor is none of ours: use a list's next_cursor as it is") from e
+        return datetime.fromisoformat(created_at).astimezone(UTC), run_id
+    except (ValueError, OverflowError) as e:  # OverflowError: a year that UTC would move out of the calendar
+        message = "this cursor is none of ours: use a list's next_cursor as it is"
+        raise InvalidRequest(message, errors=[{"where": "cursor", "message": message}]) from e

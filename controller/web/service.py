@@ -35,6 +35,10 @@ class Ready(BaseModel):
     checks: dict[str, str]
 
 
+class AssetPath(BaseModel):
+    name: str
+
+
 def blueprint(backend: Backend) -> APIBlueprint:
     bp = APIBlueprint("service", __name__, abp_tags=[Tag(name="service")])
 
@@ -62,8 +66,8 @@ def blueprint(backend: Backend) -> APIBlueprint:
         return Response(_START, mimetype="text/javascript")
 
     @bp.get("/docs/<path:name>", doc_ui=False)
-    def docs_asset(name: str) -> Response:
-        return send_from_directory(_ASSETS, name)
+    def docs_asset(path: AssetPath) -> Response:
+        return send_from_directory(_ASSETS, path.name)
 
     return bp
 

@@ -6,24 +6,29 @@ Files stream from the socket into the data directory; nothing of them is kept in
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO, cast
+import re
+from pathlib import PurePosixPath
+from typing import Any
 
 from flask import Request
 from pydantic import ValidationError
-from werkzeug.datastructures import FileStorage, MultiDict
-from werkzeug.formparser import FormDataParser
 
 from controller.config import KIB, Settings
 from controller.errors import InvalidRequest, TooLarge, UnsupportedFormat
 from controller.model import Format, Input
 from controller.services.runs import BUNDLE, SCRIPT, Submission
+from controller.web.body import Body
 from controller.web.documents import Options, SubmitBody
 from controller.web.errors import invalid
-from controller.workspace import Staging, disk_errors
+from controller.web.parts import Part, Rule, receive_parts
+from controller.workspace import Staging
 
 TABLES = ("dataframe1", "dataframe2")
-PARTS = ("script", *TABLES, "bundle", "options")
 OPTIONS_BYTES = 256 * KIB
+MAX_DEPTH = 64
+_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
+_NO_REF = "stored scripts are not part of this version: send `script`"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OPTIONS_FILE = "options.json"
 _MEDIA_TYPES = {format.media_type: format for format in Format} | {
     "application/vnd.apache.arrow": Format.ARROW,
@@ -48,83 +53,38 @@ def receive(request: Request, staging: Staging, settings: Settings) -> Submissio
 
 
 def _multipart(request: Request, staging: Staging, settings: Settings) -> Submission:
-    request.max_content_length = settings.max_body_bytes
-    parts = 0
-
-    def new_file(**_: Any) -> BinaryIO:
-        nonlocal parts
-        parts += 1
-        return staging.open(f"part-{parts}")
-
-    parser = FormDataParser(
-        stream_factory=cast(Any, new_file),
-        max_form_memory_size=settings.max_script_bytes + OPTIONS_BYTES,
-        max_form_parts=len(PARTS) + 4,
-        silent=False,
+    rules = {
+        "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
+        **{name: Rule(name) for name in TABLES},
+        "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
+        "options": Rule(_OPTIONS_FILE, OPTIONS_BYTES, text=True),
+    }
+    body = Body(request, settings.max_body_bytes, "send less data, or ask the operator for a larger max_body_bytes")
+    parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": _NO_REF}, staging)
+    if "script" not in parts:
+        raise InvalidRequest("script: is missing", errors=[{"where": "script", "message": "is missing"}])
+    inputs = tuple(
+        Input(port=port, format=_format(name, parts[name])) for port, name in enumerate(TABLES, 1) if name in parts
     )
-    try:
-        with disk_errors():
-            _, form, files = parser.parse(
-                request.stream, request.mimetype, request.content_length, request.mimetype_params
-            )
-            for file in files.values():
-                file.close()
-    except ValueError as e:
-        raise InvalidRequest(f"the body is not well-formed multipart/form-data: {e}") from e
-    _check_names(form, files)
-    for name in ("script", "options"):
-        if name in form:
-            staging.write(SCRIPT if name == "script" else _OPTIONS_FILE, form[name].encode("utf-8", "surrogatepass"))
-    inputs = tuple(_table(files[name], port, staging) for port, name in enumerate(TABLES, 1) if name in files)
-    for name, target in (("script", SCRIPT), ("bundle", BUNDLE), ("options", _OPTIONS_FILE)):
-        if name in files:
-            staging.rename(_staged(files[name]), target)
     options = Options()
-    if "options" in form or "options" in files:
+    if "options" in parts:
         options = _options(staging.read(_OPTIONS_FILE, OPTIONS_BYTES))
         staging.remove(_OPTIONS_FILE)
-    return _submission(options, inputs, bundle="bundle" in files)
+    return _submission(options, inputs, bundle="bundle" in parts)
 
 
-def _check_names(form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> None:
-    faults = []
-    for name in sorted({*form, *files}):
-        count = len(form.getlist(name)) + len(files.getlist(name))
-        if name == "script_ref":
-            faults.append({"where": name, "message": "stored scripts are not part of this version: send `script`"})
-        elif name not in PARTS:
-            faults.append({"where": name, "message": f"unknown part; known are {', '.join(PARTS)}"})
-        elif count > 1:
-            faults.append({"where": name, "message": f"was sent {count} times"})
-        elif name in form and name not in ("script", "options"):
-            faults.append({"where": name, "message": "must be sent as a file, with a file name"})
-    if "script" not in form and "script" not in files:
-        faults.append({"where": "script", "message": "is missing"})
-    if faults:
-        raise InvalidRequest(f"{faults[0]['where']}: {faults[0]['message']}", errors=faults)
-
-
-def _table(file: FileStorage, port: int, staging: Staging) -> Input:
-    table = Input(port=port, format=_format(f"dataframe{port}", file))
-    staging.rename(_staged(file), table.file)
-    return table
-
-
-def _format(name: str, file: FileStorage) -> Format:
+def _format(name: str, part: Part) -> Format:
     """By the part's Content-Type, else by its file name."""
-    if file.mimetype in _MEDIA_TYPES:
-        return _MEDIA_TYPES[file.mimetype]
-    suffix = "." + (file.filename or "").rpartition(".")[2].lower()
-    if file.mimetype in _UNTOLD and suffix in _SUFFIXES:
+    if part.media_type in _MEDIA_TYPES:
+        return _MEDIA_TYPES[part.media_type]
+    suffix = PurePosixPath(part.file_name).suffix.lower()
+    if part.media_type in _UNTOLD and suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    raise UnsupportedFormat(
-        f"{name}: neither its content type nor its file name tells a format that is read; "
+    message = (
+        "neither its content type nor its file name tells a format that is read; "
         f"send one of {', '.join(format.media_type for format in Format)}"
     )
-
-
-def _staged(file: FileStorage) -> str:
-    return str(cast(Any, file.stream).name).rpartition("/")[2]
+    raise UnsupportedFormat(f"{name}: {message}")
 
 
 def _options(data: bytes) -> Options:
@@ -136,25 +96,24 @@ def _options(data: bytes) -> Options:
 
 
 def _json(request: Request, staging: Staging, settings: Settings) -> Submission:
-    request.max_content_length = settings.max_json_bytes
-    document = parse_json(request.get_data(cache=False), "body")
+    body = Body(request, settings.max_json_bytes, "send tables as files, in a multipart/form-data body")
+    document = parse_json(body.read_all(), "body")
     _refuse_later_fields(document)
     try:
-        body = SubmitBody.model_validate(document)
+        submitted = SubmitBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
-    script = body.script.encode("utf-8", "surrogatepass")
-    if len(script) > settings.max_script_bytes:
-        limit = settings.max_script_bytes
-        detail = f"the script has {len(script)} bytes, the limit is {limit}; put modules into the bundle"
-        raise TooLarge(detail, code="script_too_large", limit=limit, value=len(script))
-    staging.write(SCRIPT, script)
+    size = len(json.dumps(document.get("options", {})))
+    if size > OPTIONS_BYTES:
+        detail = f"options: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
+        raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
+    staging.write(SCRIPT, submitted.script.encode())
     inputs = []
-    for port, table in enumerate((body.dataframe1, body.dataframe2), start=1):
+    for port, table in enumerate((submitted.dataframe1, submitted.dataframe2), start=1):
         if table is not None:
             inputs.append(Input(port=port, format=Format.JSON))
-            staging.write(f"dataframe{port}", json.dumps(table.records, ensure_ascii=True).encode())
-    return _submission(body.options, tuple(inputs), bundle=False)
+            staging.write(f"dataframe{port}", json.dumps(table.records).encode())
+    return _submission(submitted.options, tuple(inputs), bundle=False)
 
 
 def _refuse_later_fields(document: Any) -> None:
@@ -163,7 +122,7 @@ def _refuse_later_fields(document: Any) -> None:
         raise InvalidRequest("the body must be a JSON object")
     if "script_ref" in document:
         both = "script and script_ref exclude each other; " if "script" in document else ""
-        message = f"{both}stored scripts are not part of this version: send `script`"
+        message = both + _NO_REF
         raise InvalidRequest(message, errors=[{"where": "script_ref", "message": message}])
     for name in TABLES:
         table = document.get(name)
@@ -187,14 +146,42 @@ def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool) ->
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no doubled names, UTF-8, and no deeper than Python will follow."""
+    """JSON as RFC 8259 has it: UTF-8, no NaN, no doubled names, whole characters; and at most MAX_DEPTH deep."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        document = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        _check_depth(document)
+        if _SURROGATE.search(data):
+            _check_characters(document)
     except (ValueError, RecursionError) as e:
-        reason = "it is nested too deeply" if isinstance(e, RecursionError) else str(e)
+        reason = _TOO_DEEP if isinstance(e, RecursionError) else str(e)
         raise InvalidRequest(
-            f"{where}: this is not valid JSON: {reason}", errors=[{"where": where, "message": reason}]
+            f"{where}: this is not JSON that is read here: {reason}", errors=[{"where": where, "message": reason}]
         ) from e
+    return document
+
+
+def _check_depth(document: Any) -> None:
+    """What is deeper than this could be read, and not be written again: Python would end its recursion there."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
+def _check_characters(document: Any) -> None:
+    """An escape like \\ud800 without its other half is no character: nothing could write it down again."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise ValueError(f"the escape \\u{ord(e.object[e.start]):x} is half a character, without its other half") from e
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from conftest import free_port, until
 from dev.stand_in import base, probe
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = ["docker", "compose"] if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0 else ["docker-compose"]
+PLUGIN = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
+COMPOSE = ["docker", "compose"] if PLUGIN else ["docker-compose"]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -34,8 +35,8 @@ def wheels(tmp_path_factory) -> Iterator[str]:
     """The locked packages, served on loopback: an image is built the same way where pip's index needs a proxy."""
     folder = tmp_path_factory.mktemp("wheels")
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-        + ["--python-version=3.11", "-r", str(ROOT / "requirements/run.txt"), "-d", str(folder)],
+        f"{sys.executable} -m pip download -q --no-deps --require-hashes --only-binary=:all: --python-version=3.11 "
+        f"-r {ROOT}/requirements/run.txt -d {folder}".split(),
         check=True,
     )
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:

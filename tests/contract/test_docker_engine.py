@@ -2,6 +2,7 @@
 
 import gc
 import time
+from contextlib import suppress
 
 import docker
 import pytest
@@ -53,10 +54,8 @@ def stray(client, image):
 
     yield make
     for container in made:
-        try:
+        with suppress(docker.errors.NotFound):
             client.api.remove_container(container, force=True)
-        except docker.errors.NotFound:
-            pass
 
 
 class TestDockerEngine(EngineContract):

@@ -13,8 +13,8 @@ from sandbox import findings
 
 from tests.conftest import RunningServer
 
-NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"}
-"""No route at all. A refusal (ECONNREFUSED) or a timeout would mean that somebody was asked."""
+NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL", "ENODEV"}
+"""No route, or no interface, at all. A refusal (ECONNREFUSED) or a timeout would mean that somebody was asked."""
 REFUSED = {"EPERM", "EACCES"}
 
 

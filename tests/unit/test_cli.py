@@ -371,8 +371,22 @@ def test_tables_of_any_width_can_be_shown(capsys: pytest.CaptureFixture[str], co
     show_table(Screen(), {"rows": 0, "bytes": 0}, io.BytesIO(arrow_file(table)))
 
     shown = capsys.readouterr().out
-    assert f"0 rows x {columns} columns" in shown
+    assert f"0 rows x {columns} column" in shown
     assert ("22 more columns" in shown) == (columns == 30)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No value is cut for want of room: columns that do not fit are counted instead."""
+    monkeypatch.setenv("COLUMNS", "29")
+    table = pa.table({name: [123456, 234567] for name in ("first", "second", "third", "fourth")})
+    controller, terminal = pty.openpty()
+
+    with open(terminal, "w") as out:
+        show_table(Screen(out), {"rows": 2, "bytes": 10}, io.BytesIO(arrow_file(table)))
+
+    shown = read_all(controller)
+    assert "123456  123456  123456\r\n" in shown
+    assert "... and 1 more column\r\n" in shown
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"ARROW1\0\0", b"ARROW1\0\0\xff\xff\xff\xff\x10\0\0\0"])

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import urllib.request
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,17 +31,23 @@ def attempt(action):
     return "reached"
 
 
+def place(address, port, family):
+    """Link-local addresses belong to an interface: the second one, the first that is not loopback."""
+    return (address, port, 0, 2) if family == socket.AF_INET6 and address[:2] in ("ff", "fe") else (address, port)
+
+
 def tcp(address, port, family=socket.AF_INET):
     with socket.socket(family, socket.SOCK_STREAM) as s:
         s.settimeout(2)
-        s.connect((address, port))
+        s.connect(place(address, port, family))
 
 
 def udp(address, port, family=socket.AF_INET):
     with socket.socket(family, socket.SOCK_DGRAM) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         s.settimeout(2)
-        s.sendto(b"probe", (address, port))
+        s.connect(place(address, port, family))
+        s.send(b"probe")
         s.recv(100)
 
 
@@ -56,6 +63,10 @@ def make(family, kind, protocol):
 def own_loopback():
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as s:
         s.sendall(b"x")
+
+
+def lines_of(path):
+    return Path(path).read_text().splitlines() if os.path.exists(path) else []
 
 
 def name_lookup():
@@ -81,13 +92,9 @@ def azureml_main(dataframe1, dataframe2):
     found["server"] = attempt(lambda: urllib.request.urlopen(host.url, timeout=2).read())
     found["own loopback"] = attempt(own_loopback)
     found["name lookup"] = name_lookup()
-    found["interfaces"] = [line.split(":")[0].strip() for line in list(open("/proc/net/dev"))[2:]]
-    found["routes"] = list(open("/proc/net/route"))[1:]
-    found["routes6"] = (
-        sorted({line.split()[-1] for line in open("/proc/net/ipv6_route")})
-        if os.path.exists("/proc/net/ipv6_route")
-        else []
-    )
+    found["interfaces"] = [line.split(":")[0].strip() for line in lines_of("/proc/net/dev")[2:]]
+    found["routes"] = lines_of("/proc/net/route")[1:]
+    found["routes6"] = sorted({line.split()[-1] for line in lines_of("/proc/net/ipv6_route")})
     found["sockets"] = [
         p
         for p in (

@@ -8,24 +8,21 @@ import json
 import os
 import sys
 
-import runner.console
-import runner.entry
-import runner.job
-import runner.task
 from runner import __main__ as program
+from runner import console, entry, job, task  # noqa: F401 - what the program imports first
 
 
 def main() -> None:
     """Serve until standard input ends."""
     for line in sys.stdin:
-        job = json.loads(line)
+        request = json.loads(line)
         child = os.fork()
         if child == 0:
-            for descriptor, path, flags in ((0, job["stdin"], os.O_RDONLY), (1, job["log"], os.O_WRONLY)):
+            for descriptor, path, flags in ((0, request["stdin"], os.O_RDONLY), (1, request["log"], os.O_WRONLY)):
                 os.dup2(os.open(path, flags), descriptor)
             os.dup2(1, 2)
             os.setsid()
-            program.main(job["arguments"])
+            program.main(request["arguments"])
         _, status = os.waitpid(child, 0)
         print(status, flush=True)
 

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Noted
-
 from runner.failure import BadInput, UnsupportedValue
 from runner.frames import checked, to_arrow, to_pandas
+from runner_jobs import Noted
 
 MOMENT = dt.datetime(2020, 1, 2, 3, 4, 5, 678901)
 PARIS = dt.timezone(dt.timedelta(hours=1))
@@ -287,7 +286,7 @@ MADE = [
     ),
     pytest.param(_frame(dt.datetime(9999, 1, 1)), "timestamp[us]", [dt.datetime(9999, 1, 1)], [], id="object-far-away"),
     pytest.param(
-        _frame(np.datetime64("2020-01-02"), pd.NaT), "timestamp[ns]", [pd.Timestamp("2020-01-02"), None], [], id="np-day"
+        _frame(np.datetime64("2020-01-02"), pd.NaT), "timestamp[ns]", [pd.Timestamp("2020-01-02"), None], [], id="day"
     ),
     pytest.param(_frame(dt.date(2020, 1, 2), None), "date32[day]", [dt.date(2020, 1, 2), None], [], id="object-date"),
     pytest.param(
@@ -380,7 +379,9 @@ MADE = [
 
 
 @pytest.mark.parametrize(("frame", "data_type", "values", "codes"), MADE)
-def test_what_scripts_make(frame: pd.DataFrame, data_type: str, values: list[Any], codes: list[str], noted: Noted) -> None:
+def test_what_scripts_make(
+    frame: pd.DataFrame, data_type: str, values: list[Any], codes: list[str], noted: Noted
+) -> None:
     """1.4: every kind of column has one rule, and no change of a value goes unsaid."""
     table = to_arrow(frame, "classic", noted)
 

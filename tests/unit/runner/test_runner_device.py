@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Noted
-
 from runner.bundle import Bundle
 from runner.device import BadImage, collect_images, sound_png
 from runner.figures import Figures
 from runner.job import Image, Limits, Paths
+from runner_jobs import Noted
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
@@ -46,7 +45,9 @@ class Desk:
         os.utime(path, (self._clock, self._clock))
         return path
 
-    def collect(self, warn: Any, images: int = 10, images_bytes: int = 10_000, bundle: Bundle | None = None) -> list[Image]:
+    def collect(
+        self, warn: Any, images: int = 10, images_bytes: int = 10_000, bundle: Bundle | None = None
+    ) -> list[Image]:
         """Collect the images."""
         limits = Limits(10**6, images, images_bytes)
         return collect_images(self.paths, bundle or Bundle(self.paths.bundle), Figures(), limits, warn)

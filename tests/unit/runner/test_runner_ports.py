@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Noted
-
 from runner.failure import ScriptRefused
 from runner.ports import first_table, plan_call
+from runner_jobs import Noted
 
 D1 = pd.DataFrame({"a": [0, 2, 4, 6], "b": [1, 3, 5, 7]})
 D2 = pd.DataFrame({"c": ["x"]})
@@ -210,7 +209,7 @@ def test_2_7_numpy_array_of_a_frame(noted: Noted) -> None:
         pytest.param(["x"], "a list whose first item is a str", id="2.10-list-of-text"),
         pytest.param(np.array([1, 2]), "numpy.ndarray of shape", id="2.10-array"),
         pytest.param(iter([D1]), "list_iterator", id="2.12-iterator"),
-        pytest.param(Noted(), "conftest.Noted.*pickle", id="R16-object-with-hint"),
+        pytest.param(Noted(), "runner_jobs.Noted.*pickle", id="R16-object-with-hint"),
         pytest.param({"a": 1}, "dict that is no table", id="2.8-dict-of-scalars"),
         pytest.param({"a": [1], "b": [1, 2]}, "dict that is no table", id="2.8-ragged-dict"),
     ],

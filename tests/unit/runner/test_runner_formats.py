@@ -14,11 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import Noted, arrow_bytes
 from pyarrow import parquet
-
 from runner.failure import BadInput, OutputLimit, UnsupportedValue
 from runner.formats import read_table, write_table
+from runner_jobs import Noted, arrow_bytes
 
 TABLE = pa.table({"a": [1, 2**63 - 1, None], "s": ["x", "", None], "f": [1.5, float("inf"), None]})
 STREAM = arrow_bytes(pa.table({"a": [4294967295] * 3}), pa.ipc.new_stream)
@@ -119,7 +118,9 @@ def test_csv_numbers_that_lose_digits_are_noted(tmp_path: Path, noted: Noted) ->
         pytest.param(pa.array([1.5, float("nan"), None, float("-inf")]), '"c"\n1.5\n\n\n-inf\n', id="numbers"),
         pytest.param(pa.array([0, None], pa.timestamp("ns")), '"c"\n"1970-01-01T00:00:00"\n\n', id="seconds"),
         pytest.param(pa.array([1], pa.timestamp("us")), '"c"\n"1970-01-01T00:00:00.000001"\n', id="microseconds"),
-        pytest.param(pa.array([1], pa.timestamp("us", "Europe/Paris")), '"c"\n"1970-01-01T00:00:00.000001"\n', id="utc"),
+        pytest.param(
+            pa.array([1], pa.timestamp("us", "Europe/Paris")), '"c"\n"1970-01-01T00:00:00.000001"\n', id="utc"
+        ),
         pytest.param(pa.array([dt.date(2020, 1, 2)]), '"c"\n"2020-01-02"\n', id="date"),
         pytest.param(
             pa.array([0, -1_500, 90_061_000_001], pa.duration("us")),

@@ -7,11 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import zip_bytes
-
 from runner import bundle
 from runner.bundle import unpack
 from runner.failure import BadBundle
+from runner_jobs import zip_bytes
 
 
 def _archive(tmp_path: Path, data: bytes) -> Path:

@@ -1,0 +1,45 @@
+# Each target does the set-up it needs, so each works in a fresh clone; what is done already takes no time.
+
+PYTHON := .venv/bin/python
+AIRLOCK := .venv/bin/airlock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup image demo serve test check bench lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup:  ## install what is missing: system packages, virtual environment
+	scripts/set-up
+
+image: setup  ## build the sandbox image, starting a Docker daemon if none answers
+	scripts/dockerd start
+	$(AIRLOCK) image build
+
+demo: setup  ## the tour: three examples against a server of their own; results in demo-output/
+	$(PYTHON) scripts/demo
+
+serve: image  ## start the server; the first time it prints an API key, once
+	exec $(AIRLOCK) serve
+
+test: image  ## every test, in real containers
+	$(PYTHON) -m pytest
+
+check: setup  ## lint, types, and which floor may import which
+	$(PYTHON) -m ruff check . scripts/demo
+	$(PYTHON) -m mypy
+	PYTHONPATH=sandbox_image .venv/bin/lint-imports
+
+bench: image  ## measure what a run costs
+	$(PYTHON) benchmarks/latency.py
+
+lock: setup  ## write the locked versions in requirements/ anew
+	$(PYTHON) -m pip install --quiet uv
+	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra build pyproject.toml -o requirements/run.txt
+	.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra dev pyproject.toml -o requirements/dev.txt
+
+clean:  ## remove what was made here, but not the virtual environment, the image and any server's data
+	rm -rf .build demo-output dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

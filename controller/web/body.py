@@ -1,0 +1,91 @@
+"""A request's body: read once from the front, counted, and never waited for without end.
+
+Werkzeug's own stream is not used: it refuses a body of exactly the limit, and waits for ever for one that stalls.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestTimeout
+
+from controller.errors import TooLarge
+
+CHUNK_BYTES = 1 << 20
+STALL_SECONDS = 60.0
+"""A client that sends nothing for so long has gone, or holds a thread of ours on purpose."""
+DISCARD_SECONDS = 30.0
+_DISCARD_STALL_SECONDS = 5.0
+
+
+class Body:
+    """The reading end. `advice` tells the sender of a body over the limit what to do instead."""
+
+    def __init__(self, request: Request, limit_bytes: int, advice: str) -> None:
+        self._stream = request.environ["wsgi.input"]
+        self._socket = request.environ.get("gunicorn.socket")
+        self._limit = limit_bytes
+        self._advice = advice
+        self._count = 0
+        if request.content_length is not None and request.content_length > limit_bytes:
+            raise self._too_large(f"{request.content_length} bytes", request.content_length)
+
+    def read(self, count: int = CHUNK_BYTES) -> bytes:
+        """At most `count` bytes; none at the end. TooLarge; RequestTimeout, ClientDisconnected, BadRequest."""
+        _set_patience(self._socket, STALL_SECONDS)
+        try:
+            data: bytes = self._stream.read(count)
+        except TimeoutError as e:
+            raise RequestTimeout(f"nothing of the body arrived for {STALL_SECONDS:g} seconds") from e
+        except OSError as e:
+            raise ClientDisconnected from e
+        except ParseException as e:
+            raise BadRequest(f"the body's chunked transfer coding is malformed: {e}") from e
+        finally:
+            _set_patience(self._socket, None)
+        self._count += len(data)
+        if self._count > self._limit:
+            raise self._too_large(f"more than {self._limit} bytes", None)
+        return data
+
+    def read_all(self) -> bytes:
+        """The whole body, which is as large as the limit at most."""
+        parts = []
+        while data := self.read():
+            parts.append(data)
+        return b"".join(parts)
+
+    def _too_large(self, has: str, value: int | None) -> TooLarge:
+        detail = f"the body has {has}, the limit is {self._limit}: {self._advice}"
+        return TooLarge(detail, limit=self._limit, value=value)
+
+
+def expected(environ: dict[str, Any]) -> bool:
+    """Does a body come with this request?"""
+    return environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def discard(environ: dict[str, Any]) -> None:
+    """After a refusal: take in what the client still sends, for a while.
+
+    Most clients send everything before they read. Were the connection closed on them, they would see a broken pipe
+    and never the answer that says why.
+    """
+    stream, socket = environ["wsgi.input"], environ.get("gunicorn.socket")
+    deadline = time.monotonic() + DISCARD_SECONDS
+    _set_patience(socket, _DISCARD_STALL_SECONDS)
+    try:
+        while time.monotonic() < deadline and stream.read(CHUNK_BYTES):
+            pass
+    except (OSError, ParseException):
+        return  # the client is gone, or nobody can say where its next request would begin: gunicorn closes
+    finally:
+        _set_patience(socket, None)
+
+
+def _set_patience(socket: Any, seconds: float | None) -> None:
+    if socket is not None:
+        socket.settimeout(seconds)

@@ -1,0 +1,1 @@
+"""For a source checkout only: nothing in here is installed with Airlock."""

@@ -1,0 +1,92 @@
+"""The script as a module: loading it, and where it may import from."""
+
+import importlib.machinery
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from runner.bundle import Bundle
+from runner.failure import SCRIPT_NAME, ScriptRefused, type_name
+from runner.job import Paths, Warn
+
+MODULE_NAME = "user_script"
+ENTRY_POINT = "azureml_main"
+
+
+def step_aside() -> None:
+    """Take the runner's own modules and its directory out of the script's sight.
+
+    A bundle may hold a ``runner.py`` or a ``job.py``: importing it must find that one.  An empty
+    ``__main__`` also keeps worker processes, which import their parent's main module, from starting a
+    second runner.  Call it once, when everything of the runner has been imported.
+    """
+    own = Path(__file__).resolve().parent.parent
+    if own.name not in ("site-packages", "dist-packages"):
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != own]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "runner"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:
+    """Put the bundle on ``sys.path``, after the standard library and ahead of the installed packages.
+
+    The script itself goes to the very end, under the name of its module: a worker process that was not
+    forked has to import it to find the script's functions.
+    """
+    installed = [
+        position
+        for position, entry in enumerate(sys.path)
+        if os.path.basename(entry) in ("site-packages", "dist-packages")
+    ]
+    _warn_of_shadows(bundle, sys.path[installed[0] :] if installed else [], warn)
+    sys.path.insert(installed[0] if installed else len(sys.path), str(paths.bundle))
+    alias = paths.work / ".airlock"
+    alias.mkdir(exist_ok=True)
+    (alias / f"{MODULE_NAME}.py").symlink_to(paths.script)
+    sys.path.append(str(alias))
+    importlib.invalidate_caches()
+
+
+def _warn_of_shadows(bundle: Bundle, installed: list[str], warn: Warn) -> None:
+    for name in bundle.modules():
+        if name in sys.stdlib_module_names or name in sys.modules:
+            warn(
+                "name_shadowed",
+                f"'import {name}' finds Python's own or an already imported {name!r}, not the one in the"
+                " script bundle; give that module another name",
+            )
+        elif importlib.machinery.PathFinder.find_spec(name, installed):
+            warn(
+                "name_shadowing",
+                f"'import {name}' finds the module in the script bundle and hides the installed package of that name",
+            )
+
+
+def load_script(data: bytes) -> types.ModuleType:
+    """Run the script's top level, once, as a module that is not ``__main__``."""
+    code = compile(data, SCRIPT_NAME, "exec", dont_inherit=True)
+    module = types.ModuleType(MODULE_NAME)
+    module.__file__ = SCRIPT_NAME
+    sys.modules[MODULE_NAME] = module
+    exec(code, vars(module))  # noqa: S102 - running the tenant's script is what the sandbox is for
+    return module
+
+
+def entry_point(module: types.ModuleType) -> Any:
+    """Find the function to call.  Raises `ScriptRefused` when it is missing or cannot be called."""
+    missing = object()
+    function = vars(module).get(ENTRY_POINT, missing)
+    if function is missing:
+        raise ScriptRefused(
+            f"module '{MODULE_NAME}' has no attribute '{ENTRY_POINT}': a script must define"
+            f" 'def {ENTRY_POINT}(dataframe1, dataframe2)'"
+        )
+    if not callable(function):
+        raise ScriptRefused(
+            f"'{ENTRY_POINT}' is not callable, it is of type {type_name(function)}: a script must define"
+            f" 'def {ENTRY_POINT}(dataframe1, dataframe2)'"
+        )
+    return function

@@ -1,0 +1,151 @@
+"""One job from its description to its report."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import pyarrow as pa
+
+from runner import report as report_file
+from runner.bundle import Bundle, unpack
+from runner.console import Console
+from runner.device import collect_images
+from runner.entry import entry_point, load_script, open_import_paths
+from runner.failure import Source, explain, remember_source
+from runner.figures import Figures
+from runner.formats import read_table, write_table
+from runner.frames import to_arrow, to_pandas
+from runner.job import Column, Failure, Job, Paths, Report
+from runner.keep import Kept
+from runner.ports import Table, first_table, plan_call
+
+SUCCEEDED = 0
+FAILED = 1
+_LOG_HEAD = "---------- error reported by the Python interpreter ----------"
+_LOG_TAIL = "---------- end of the error reported by the Python interpreter ----------"
+
+
+class Task:
+    """One job at work.  Whatever goes wrong, `perform` writes the report, and writes it last."""
+
+    def __init__(self, job: Job, paths: Paths, console: Console) -> None:
+        self._job = job
+        self._paths = paths
+        self._console = console
+        self._figures = Figures()
+        self._bundle: Bundle | None = None
+        self._script = b""
+        self.report = Report()
+
+    def perform(self) -> int:
+        """Do the job and report; gives the exit code."""
+        try:
+            if self._job.task == "convert":
+                self._convert()
+            else:
+                self._run()
+        except BaseException as error:  # a script may raise anything
+            self.report.failure = explain(error, self._source())
+            self._forget_outputs()
+        if self._bundle is not None:  # else no script has run
+            self.report.images = collect_images(
+                self._paths, self._bundle, self._figures, self._job.limits, self.report.warn
+            )
+        self._end_log()
+        report_file.write(self.report, self._paths.report)
+        return FAILED if self.report.failure else SUCCEEDED
+
+    def _run(self) -> None:
+        archive = self._paths.inputs / self._job.bundle if self._job.bundle else None
+        self._bundle = unpack(archive, self._paths.bundle)
+        with self._timed("read_seconds"):
+            frames = {
+                entry.port: to_pandas(self._read(entry.file, entry.format, entry.port), self.report.warn)
+                for entry in sorted(self._job.inputs, key=lambda entry: entry.port)
+            }
+        with self._timed("script_seconds"):
+            returned = self._call_script(frames, self._bundle)
+        with self._timed("write_seconds"):
+            self._write(to_arrow(returned, self._job.profile, self.report.warn))
+
+    def _convert(self) -> None:
+        with self._timed("read_seconds"):
+            entry = self._job.inputs[0]
+            table = self._read(entry.file, entry.format, entry.port)
+        with self._timed("write_seconds"):
+            self._write(table)
+
+    def _read(self, file: str, form: str, port: int) -> pa.Table:
+        return read_table(self._paths.inputs / file, form, port, self.report.warn)
+
+    def _call_script(self, frames: dict[int, pd.DataFrame], bundle: Bundle) -> Table:
+        self._script = self._paths.script.read_bytes()
+        remember_source(self._source().text)
+        open_import_paths(self._paths, bundle, self.report.warn)
+        kept = Kept()
+        self._figures.watch()
+        try:
+            function = entry_point(load_script(self._script))
+            call = plan_call(function, frames, self._job.profile, self._job.parameters, self.report.warn)
+            frames.clear()  # the script alone decides how long its tables live
+            returned = function(*call.positional, **call.keywords)
+        finally:
+            kept.put_back()
+        return first_table(returned, self._job.profile, self.report.warn)
+
+    def _write(self, table: pa.Table) -> None:
+        """Write every requested output; they hold the same table."""
+        for output in self._job.outputs:
+            path = self._paths.outputs / output.file
+            limit = self._job.limits.output_bytes
+            self.report.files[output.file] = write_table(table, path, output.format, limit)
+        self.report.rows = table.num_rows
+        self.report.columns = tuple(Column(field.name, str(field.type)) for field in table.schema)
+
+    def _forget_outputs(self) -> None:
+        """A failed job has no result: empty what was written of it."""
+        for name in self.report.files:
+            os.truncate(self._paths.outputs / name, 0)
+        self.report.files.clear()
+        self.report.columns = None
+
+    def _source(self) -> Source:
+        bundle = self._bundle or Bundle(self._paths.bundle)
+        return Source(self._script.decode("utf-8", "replace"), bundle.root, bundle.only_folder)
+
+    def _end_log(self) -> None:
+        self._console.flush()
+        if self.report.failure:
+            self._console.say(_told(self.report.failure))
+        for notice in self.report.notices[: report_file.WARNINGS]:
+            text = report_file.clip(notice.message, report_file.WARNING_CHARACTERS).replace("\n", " ")
+            self._console.say(f"[airlock] warning {notice.code}: {text}\n")
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.report.timings[name] = time.monotonic() - started
+
+
+def _told(failure: Failure) -> str:
+    text = failure.traceback or f"{failure.type}: {failure.message}\n"
+    hint = failure.message.partition("\nHint: ")[2] if failure.traceback else ""
+    lines = [_LOG_HEAD, text.rstrip("\n"), *([f"Hint: {hint}"] if hint else []), _LOG_TAIL, ""]
+    return "\n".join(lines)
+
+
+def prepare(paths: Paths) -> None:
+    """Make the working directory ready: a place for temporary files, and matplotlib's fonts already listed."""
+    os.chdir(paths.work)
+    paths.scratch.mkdir(exist_ok=True)
+    settings = paths.work / ".config" / "matplotlib"
+    settings.mkdir(parents=True, exist_ok=True)
+    for file in sorted(paths.fonts.iterdir()) if paths.fonts.is_dir() else ():
+        link = settings / file.name
+        if not link.is_symlink():
+            link.symlink_to(file)
