@@ -30,7 +30,7 @@ STATUS: dict[type[AirlockError], int] = {
     errors.StorageFull: 507,
     errors.Unavailable: 503,
 }
-_HTTP_CODES = {
+HTTP_CODES = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
@@ -109,7 +109,7 @@ def install(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
-        code = _HTTP_CODES.get(status, "internal_error" if status >= 500 else "bad_request")
+        code = HTTP_CODES.get(status, "internal_error" if status >= 500 else "bad_request")
         response = problem(status, code, error.name, _said(error))
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):

@@ -1,7 +1,7 @@
 """``python -I -B -m runner [IN OUT WORK FONTS]``: wait for the go line, do the one job in IN, exit.
 
 Exit codes: 0 succeeded; 1 failed, and the report says why; 2 job.json is not understood; 3 the report could
-not be written; 70 the go line did not come.
+not be written; 70 the go line did not come.  (4: a copy of the process that the script forked and forgot.)
 """
 
 import faulthandler

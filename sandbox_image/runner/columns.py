@@ -194,7 +194,7 @@ def _refuse_strange_cells(values: "np.ndarray[Any, Any]", name: str, nested: boo
         if not isinstance(value, allowed) and not _is_missing(value):
             raise _refusal(name, row, type_name(value))
         if nested and isinstance(value, kinds.HOLDERS) and kinds.too_deep(value):
-            raise _refusal(name, row, f"{type_name(value)}, nested more than {kinds.MAX_DEPTH} deep,")
+            raise _refusal(name, row, f"{type_name(value)} nested more than {kinds.MAX_DEPTH} deep")
 
 
 def _is_missing(value: Any) -> bool:

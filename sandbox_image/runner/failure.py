@@ -118,6 +118,8 @@ def _message(error: BaseException) -> str:
         )
     if isinstance(error, KeyboardInterrupt):
         return "the script raised KeyboardInterrupt"
+    if isinstance(error, MemoryError):
+        return f"memory ran out. {_text_of(error)}".rstrip()
     return _text_of(error)
 
 
@@ -152,7 +154,7 @@ def _import_hint(error: ModuleNotFoundError, source: Source) -> str:
 
 def _line(error: BaseException, source: Source) -> int | None:
     """The line to point at: the deepest one in the script, else the deepest one in its bundle."""
-    if isinstance(error, SyntaxError) and error.filename == SCRIPT_NAME:
+    if isinstance(error, SyntaxError) and error.filename == SCRIPT_NAME and isinstance(error.lineno, int):
         return error.lineno
     in_script = in_bundle = None
     for frame in _frames(error.__traceback__):

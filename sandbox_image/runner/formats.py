@@ -2,33 +2,45 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from runner import delimited, records
 from runner.failure import BadInput, OutputLimit
-from runner.frames import checked
+from runner.frames import checked, to_pandas
 from runner.job import Warn
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _FILE_MAGIC = b"ARROW1"
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, IndexError, KeyError, RecursionError)
 
 
 def read_table(path: Path, form: str, port: int, warn: Warn) -> pa.Table:
     """Read the table of an input port.  Raises `BadInput` naming the port, the format and the reason."""
+    with _blaming(port, form), _source(path) as source:
+        return checked(_READERS[form](source, warn))
+
+
+def read_frame(path: Path, form: str, port: int, warn: Warn) -> pd.DataFrame:
+    """Read the table of an input port as the frame that the script gets.  Raises `BadInput`, as above."""
+    table = read_table(path, form, port, warn)
+    with _blaming(port, form):
+        return to_pandas(table, warn)
+
+
+@contextmanager
+def _blaming(port: int, form: str) -> Iterator[None]:
+    """Name the port and the format in whatever goes wrong: nothing of the script has run yet."""
     where = f"the table on input port {port} (dataframe{port}) cannot be read as {form}"
     try:
-        with _source(path) as source:
-            return checked(_READERS[form](source, warn))
+        yield
     except MemoryError:
         raise
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error
-    except _UNREADABLE as error:
+    except Exception as error:
         why = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
         raise BadInput(f"{where}: {why}") from error
 

@@ -2,17 +2,20 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from runner.job import VERSION, Failure, Report
+from runner.job import VERSION, Column, Failure, Notice, Report
 
 REPORT_BYTES = 1024 * 1024
 MESSAGE_CHARACTERS = 64 * 1024
 TRACEBACK_CHARACTERS = 256 * 1024
 WARNINGS = 100
 WARNING_CHARACTERS = 2048
-NAME_CHARACTERS = 256
+NAME_CHARACTERS = 255
+
+Item = TypeVar("Item")
 
 
 def clip(text: str, limit: int) -> str:
@@ -52,51 +55,51 @@ def write(report: Report, path: Path) -> None:
 
 def _shape(report: Report, share: int) -> dict[str, Any]:
     failure = report.failure
+    columns = report.columns and _part(report.columns, share)
+    images = _part(report.images, share)
+    notices = list(report.notices)
+    if columns is not None and len(columns) < len(report.columns or ()):
+        message = f"the report names {len(columns)} of {len(report.columns or ())} columns; the result holds all"
+        notices.insert(0, Notice("report_shortened", message))
     return {
         "version": VERSION,
         "outcome": "failed" if failure else "succeeded",
         "reason": failure.reason if failure else None,
         "error": _error(failure, share) if failure else None,
-        "warnings": _warnings(report, share),
-        "output": _output(report, share),
+        "warnings": _warnings(notices, share),
+        "output": None if columns is None else {"rows": report.rows, "columns": [_column(c) for c in columns]},
         "files": report.files,
-        "images": [
-            {"name": clip(image.name, NAME_CHARACTERS), "offset": image.offset, "bytes": image.size}
-            for image in report.images[: len(report.images) // share or 1]
-        ],
+        "images": [{"name": _name(image.name), "offset": image.offset, "bytes": image.size} for image in images],
         "timings": {name: round(seconds, 6) for name, seconds in report.timings.items()},
     }
+
+
+def _part(items: Sequence[Item], share: int) -> Sequence[Item]:
+    return items[: max(1, len(items) // share)] if share > 1 else items
+
+
+def _column(column: Column) -> dict[str, str]:
+    return {"name": _name(column.name), "type": _name(column.type)}
+
+
+def _name(text: str) -> str:
+    return text if len(text) <= NAME_CHARACTERS else f"{text[: NAME_CHARACTERS - 3]}..."
 
 
 def _error(failure: Failure, share: int) -> dict[str, Any]:
     return {
         "code": failure.code,
-        "type": clip(failure.type, NAME_CHARACTERS),
+        "type": _name(failure.type),
         "message": clip(failure.message, MESSAGE_CHARACTERS // share),
         "traceback": clip(failure.traceback, TRACEBACK_CHARACTERS // share),
         "line": failure.line,
     }
 
 
-def _warnings(report: Report, share: int) -> list[dict[str, str]]:
-    kept = report.notices[: WARNINGS // share or 1]
-    warnings = [{"code": notice.code, "message": clip(notice.message, WARNING_CHARACTERS // share)} for notice in kept]
-    if len(report.notices) > len(kept):
-        left_out = len(report.notices) - len(kept)
-        warnings.append({"code": "warnings_cut", "message": f"{left_out} more warnings are not listed"})
-    return warnings
-
-
-def _output(report: Report, share: int) -> dict[str, Any] | None:
-    if report.columns is None:
-        return None
-    kept = report.columns[: len(report.columns) // share or 1] if share > 1 else report.columns
-    output: dict[str, Any] = {
-        "rows": report.rows,
-        "columns": [
-            {"name": clip(column.name, NAME_CHARACTERS), "type": clip(column.type, NAME_CHARACTERS)} for column in kept
-        ],
-    }
-    if len(kept) < len(report.columns):
-        output["columns_left_out"] = len(report.columns) - len(kept)
-    return output
+def _warnings(notices: Sequence[Notice], share: int) -> list[dict[str, str]]:
+    room = max(2, WARNINGS // share)
+    kept = list(notices)
+    if len(kept) > room:
+        kept[room - 1 :] = [Notice("warnings_cut", f"{len(kept) - room + 1} more warnings are not listed")]
+    room_for_text = max(NAME_CHARACTERS, WARNING_CHARACTERS // share)
+    return [{"code": notice.code, "message": clip(notice.message, room_for_text)} for notice in kept]

@@ -15,14 +15,15 @@ from runner.device import collect_images
 from runner.entry import entry_point, load_script, open_import_paths
 from runner.failure import Source, explain, remember_source
 from runner.figures import Figures
-from runner.formats import read_table, write_table
-from runner.frames import to_arrow, to_pandas
+from runner.formats import read_frame, read_table, write_table
+from runner.frames import to_arrow
 from runner.job import Column, Failure, Job, Paths, Report
 from runner.keep import Kept
 from runner.ports import Table, first_table, plan_call
 
 SUCCEEDED = 0
 FAILED = 1
+FORKED = 4
 _LOG_HEAD = "---------- error reported by the Python interpreter ----------"
 _LOG_TAIL = "---------- end of the error reported by the Python interpreter ----------"
 
@@ -35,6 +36,7 @@ class Task:
         self._paths = paths
         self._console = console
         self._figures = Figures()
+        self._process = os.getpid()
         self._bundle: Bundle | None = None
         self._script = b""
         self.report = Report()
@@ -62,7 +64,7 @@ class Task:
         self._bundle = unpack(archive, self._paths.bundle)
         with self._timed("read_seconds"):
             frames = {
-                entry.port: to_pandas(self._read(entry.file, entry.format, entry.port), self.report.warn)
+                entry.port: read_frame(self._paths.inputs / entry.file, entry.format, entry.port, self.report.warn)
                 for entry in sorted(self._job.inputs, key=lambda entry: entry.port)
             }
         with self._timed("script_seconds"):
@@ -73,12 +75,9 @@ class Task:
     def _convert(self) -> None:
         with self._timed("read_seconds"):
             entry = self._job.inputs[0]
-            table = self._read(entry.file, entry.format, entry.port)
+            table = read_table(self._paths.inputs / entry.file, entry.format, entry.port, self.report.warn)
         with self._timed("write_seconds"):
             self._write(table)
-
-    def _read(self, file: str, form: str, port: int) -> pa.Table:
-        return read_table(self._paths.inputs / file, form, port, self.report.warn)
 
     def _call_script(self, frames: dict[int, pd.DataFrame], bundle: Bundle) -> Table:
         self._script = self._paths.script.read_bytes()
@@ -93,7 +92,14 @@ class Task:
             returned = function(*call.positional, **call.keywords)
         finally:
             kept.put_back()
+            self._end_forked_copies()
         return first_table(returned, self._job.profile, self.report.warn)
+
+    def _end_forked_copies(self) -> None:
+        """End a process that the script forked and that came back from it: there is one report to write."""
+        if os.getpid() != self._process:
+            self._console.flush()
+            os._exit(FORKED)
 
     def _write(self, table: pa.Table) -> None:
         """Write every requested output; they hold the same table."""
@@ -133,9 +139,11 @@ class Task:
 
 
 def _told(failure: Failure) -> str:
-    text = failure.traceback or f"{failure.type}: {failure.message}\n"
-    hint = failure.message.partition("\nHint: ")[2] if failure.traceback else ""
-    lines = [_LOG_HEAD, text.rstrip("\n"), *([f"Hint: {hint}"] if hint else []), _LOG_TAIL, ""]
+    """Give the end of a failed job's log: the script's traceback between two marks, or our own sentence."""
+    if not failure.traceback:
+        return f"[airlock] error {failure.code}: {failure.message}\n"
+    hint = failure.message.partition("\nHint: ")[2]
+    lines = [_LOG_HEAD, failure.traceback.rstrip("\n"), *([f"Hint: {hint}"] if hint else []), _LOG_TAIL, ""]
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import docker
 import pyarrow as pa
 import requests
 
+from controller.engines.docker import FIRST_UID, UIDS
 from tests.conftest import RunningServer
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -28,7 +29,7 @@ import os
 import pandas as pd
 
 def azureml_main(dataframe1, dataframe2):
-    left = [f for _, _, files in os.walk("/work") for f in files if not f.startswith("user_script")]
+    left = [f for _, _, files in os.walk("/work") for f in files if not f.startswith(("user_script", "fontlist"))]
     shm, processes = os.listdir("/dev/shm"), [p for p in os.listdir("/proc") if p.isdigit()]
     return pd.DataFrame({"left": [len(left)], "shm": [len(shm)], "processes": [len(processes)]})
 """
@@ -146,12 +147,16 @@ def processes_of(container: dict[str, Any]) -> list[int]:
     return [int(row[0]) for row in top["Processes"]]
 
 
-def uids_running(wanted: Callable[[int], bool]) -> list[int]:
-    """The uids of the host's processes for which this holds."""
-    uids = []
+def strays() -> list[str]:
+    """The host's processes under a uid of the pool that no living container holds: "PID UID NAME" of each."""
+    with docker_api() as api:
+        living = [found["Id"] for found in api.containers()]
+    found = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            uid = path.stat().st_uid
-            if wanted(uid):
-                uids.append(uid)
-    return uids
+            status = status_of(int(path.name))
+            uid = int(status["Uid"].split()[0])
+            cgroups = (path / "cgroup").read_text()
+            if FIRST_UID <= uid < FIRST_UID + UIDS and not any(container in cgroups for container in living):
+                found.append(f"{path.name} {uid} {status['Name']}")
+    return found

@@ -319,5 +319,6 @@ def test_the_command_prints_each_finding_and_ends_with_1(monkeypatch: pytest.Mon
 
     findings = json.loads(data.stdout)["findings"]
     assert text.exit_code == data.exit_code == 1
-    assert all(finding["found"] in text.stdout for finding in findings if finding["name"] != "disk")
+    lines = [f"{finding['level']:<8}{finding['name']} " for finding in findings]
+    assert [line for line in lines if f"\n{line}" not in f"\n{text.stdout}"] == []
     assert [finding["level"] for finding in findings if finding["name"] == "docker"] == ["error"]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import requests
+from callers import add_tenant
 from wire import SLEEPER, well_formed
 
 from controller.model import SCOPES
-from controller.services import tenants
 from controller.store.sql import SqlStore
 from tests.conftest import RunningServer, start_server, until
 
@@ -51,20 +49,6 @@ def clean_record(server: RunningServer) -> Iterator[None]:
     known = store.run_ids()
     store.close()
     assert [path.name for path in (server.data_dir / "runs").iterdir() if path.name not in known] == []
-
-
-def add_tenant(server: RunningServer, name: str, scopes: tuple[str, ...] = SCOPES) -> RunningServer:
-    """The same server in the hands of another tenant, with a key of its own."""
-    store = SqlStore(f"sqlite:///{server.data_dir / 'airlock.db'}")
-    at = datetime.now(UTC)
-    tenant_id = tenants.new_id("ten")
-    store.add_tenant(tenant_id, name, at)
-    pepper = tenants.read_pepper(server.data_dir / "pepper")
-    key = tenants.create_key(store, pepper, tenant_id, name, scopes, at)
-    store.close()
-    other = dataclasses.replace(server, key=key, session=requests.Session())
-    other.session.hooks = server.session.hooks
-    return other
 
 
 @pytest.fixture

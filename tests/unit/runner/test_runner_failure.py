@@ -178,12 +178,12 @@ def test_clip_keeps_head_and_tail() -> None:
 
 
 def _many_warnings(report: Report) -> None:
-    for number in range(100_000):
+    for number in range(2_000):
         report.warn("code", f"{number} " + "\0" * 5000)
 
 
 def _many_columns(report: Report) -> None:
-    report.columns = tuple(Column("\x01" * 1000, "int64") for _ in range(100_000))
+    report.columns = tuple(Column("\x01" * 1000, "int64") for _ in range(20_000))
 
 
 def _many_images(report: Report) -> None:
@@ -214,5 +214,30 @@ def test_what_is_left_out_of_the_report_is_counted() -> None:
 
     shape = json.loads(encode(report))
 
+    assert len(shape["warnings"]) <= 100
+    assert shape["warnings"][0]["code"] == "report_shortened"
+    assert f"{len(shape['output']['columns'])} of 20000 columns" in shape["warnings"][0]["message"]
     assert "more warnings are not listed" in shape["warnings"][-1]["message"]
-    assert len(shape["output"]["columns"]) + shape["output"]["columns_left_out"] == 100_000
+
+
+def test_the_report_has_the_fields_of_the_contract_and_no_others() -> None:
+    """The controller refuses a report with a field that it does not know."""
+    report = Report(
+        failure=Failure("script_error", "0085", "T", "m", "t", 3),
+        columns=(Column("a", "int64"),),
+        images=[Image("a.png", 0, 9)],
+        files={"result": 5},
+    )
+    report.warn("code", "message")
+
+    assert json.loads(encode(report)) == {
+        "version": 1,
+        "outcome": "failed",
+        "reason": "script_error",
+        "error": {"code": "0085", "type": "T", "message": "m", "traceback": "t", "line": 3},
+        "warnings": [{"code": "code", "message": "message"}],
+        "output": {"rows": 0, "columns": [{"name": "a", "type": "int64"}]},
+        "files": {"result": 5},
+        "images": [{"name": "a.png", "offset": 0, "bytes": 9}],
+        "timings": {"import_seconds": 0.0, "read_seconds": 0.0, "script_seconds": 0.0, "write_seconds": 0.0},
+    }

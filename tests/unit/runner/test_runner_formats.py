@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from runner.failure import BadInput, OutputLimit, UnsupportedValue
-from runner.formats import read_table, write_table
+from runner.formats import read_frame, read_table, write_table
 from runner_jobs import Noted, arrow_bytes
 
 TABLE = pa.table({"a": [1, 2**63 - 1, None], "s": ["x", "", None], "f": [1.5, float("inf"), None]})
@@ -268,6 +268,16 @@ def test_broken_tables_are_refused(data: bytes, form: str, words: str, tmp_path:
 
     assert f"the table on input port 1 (dataframe1) cannot be read as {form}" in str(refused.value)
     assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_type_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """A time zone whose name is not UTF-8 is the table's fault, though only pandas stumbles over it."""
+    path = tmp_path / "dataframe2"
+    data = arrow_bytes(pa.table({"t": pa.array([1], pa.timestamp("us", "Zone/Name"))}))
+    path.write_bytes(data.replace(b"Zone/Name", b"Zone/\xff\xff\xff\xff"))
+
+    with pytest.raises(BadInput, match=r"input port 2 \(dataframe2\) cannot be read as arrow: .*utf-8"):
+        read_frame(path, "arrow", 2, Noted())
 
 
 def test_a_stream_may_hold_what_looks_like_its_end(tmp_path: Path) -> None:

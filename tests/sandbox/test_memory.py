@@ -1,0 +1,81 @@
+"""Running out of memory is told from the cgroup's own counter: it is never missed, and never made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sandbox import check_clean, ended, submit
+
+from tests.conftest import RunningServer
+
+MIB = 1 << 20
+MEMORY_BYTES = 128 * MIB
+REPEATS = 4
+HEAD = "import mmap, os, sys, time\nimport numpy as np\nimport pandas as pd\n\ndef azureml_main(a, b):\n"
+FRAME = "    return pd.DataFrame({'x': [1]})\n"
+CHILD = "    if os.fork() == 0:\n        keep = []\n        while True: keep.append(b'x' * (1 << 20))\n    os.wait()\n"
+
+TOO_MUCH = {
+    "objects": "    keep = []\n    while True: keep.append(bytearray(b'x' * (1 << 20)))\n",
+    "an array": "    return pd.DataFrame({'x': np.ones(64 << 20)})\n",
+    "files in the working directory": (
+        "    with open('big', 'wb') as f:\n        for _ in range(200): f.write(b'x' * (1 << 20))\n    time.sleep(20)\n"
+    ),
+    "shared memory": (
+        "    for n in range(4):\n        with open(f'/dev/shm/{n}', 'wb') as f: f.write(b'x' * (15 << 20))\n"
+        "    keep = b'x' * (60 << 20)\n    time.sleep(20)\n"
+    ),
+    "a file without a name": ("    fd = os.memfd_create('hidden')\n    while True: os.write(fd, b'x' * (1 << 20))\n"),
+    "memory behind closed output": (
+        "    os.closerange(0, 100)\n    keep = []\n    while True: keep.append(bytearray(b'x' * (1 << 20)))\n"
+    ),
+}
+NOT_TOO_MUCH = {
+    "a child dies of it and the script goes on": (CHILD + FRAME, ("succeeded", None)),
+    "the script says that it died of it": ("    os._exit(137)\n", ("failed", "crashed")),
+    "the script raises MemoryError": ("    raise MemoryError('so I say')\n", ("failed", "script_error")),
+    "the kernel refuses it at once": ("    np.empty(1 << 50, dtype='u1')\n", ("failed", "script_error")),
+    "the script kills its children": (
+        "    if os.fork() == 0: time.sleep(600)\n    os.kill(-1, 9)\n    os._exit(137)\n",
+        ("failed", "crashed"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(server: RunningServer) -> Iterator[dict[str, list[Any]]]:
+    """Each variant's runs, REPEATS of each that takes too much."""
+    bodies = {name: [body] * REPEATS for name, body in TOO_MUCH.items()}
+    bodies |= {name: [body] for name, (body, _) in NOT_TOO_MUCH.items()}
+    ids = {
+        name: [submit(server, HEAD + body, memory_bytes=MEMORY_BYTES, timeout_seconds=30) for body in list_of_bodies]
+        for name, list_of_bodies in bodies.items()
+    }
+    yield {name: [ended(server, run_id) for run_id in run_ids] for name, run_ids in ids.items()}
+    check_clean(server)
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_a_run_that_takes_too_much_memory_is_told_so(runs: dict[str, list[Any]], name: str) -> None:
+    """Each of the runs ends as out_of_memory, with the limit in its error, whatever way the memory went."""
+
+    assert [(run["status"], run["reason"]) for run in runs[name]] == [("failed", "out_of_memory")] * REPEATS
+    assert "128 MiB" in runs[name][0]["error"]["message"]
+
+
+@pytest.mark.parametrize("name", NOT_TOO_MUCH)
+def test_a_run_that_does_not_is_not(runs: dict[str, list[Any]], name: str) -> None:
+    """Neither an exit code nor an exception nor the death of a child makes a run out_of_memory."""
+    (run,) = runs[name]
+
+    assert (run["status"], run["reason"]) == NOT_TOO_MUCH[name][1], run["error"]
+
+
+@pytest.mark.parametrize("name", [name for name in TOO_MUCH if name != "an array"])
+def test_no_run_exceeds_its_memory(runs: dict[str, list[Any]], name: str) -> None:
+    """The cgroup's highest reading stays at the limit: nothing that a script does is charged to somebody else."""
+    peaks = [run["usage"]["peak_memory_bytes"] for run in runs[name]]
+
+    assert all(MEMORY_BYTES // 2 < peak <= MEMORY_BYTES for peak in peaks), peaks
