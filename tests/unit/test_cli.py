@@ -21,9 +21,9 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
-from controller.cli import byte_count, cli, positive
-from controller.run_report import UnreadableTable, show_table
-from controller.terminal import Screen, safe_text, size
+from controller.cli.main import byte_count, cli, positive
+from controller.cli.report import UnreadableTable, show_table
+from controller.cli.terminal import Screen, safe_text, size
 from tests.unit.plain_api import Exchange, Server, event, serving
 
 ROOT = Path(__file__).parents[2]

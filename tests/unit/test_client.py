@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from controller.client import TABLE_TYPES, Client, LogText
-from controller.client_errors import (
+from controller.client.api import TABLE_TYPES, Client, LogText
+from controller.client.download import local_name
+from controller.client.errors import (
     ClientError,
     ServerRefused,
     ServerUnreachable,
     UnexpectedAnswer,
     UnsendableFile,
 )
-from controller.download import local_name
+from controller.client.multipart import CHUNK_BYTES, MultipartBody, Part
+from controller.client.sse import Event, parse_events
 from controller.model import Format
-from controller.multipart import CHUNK_BYTES, MultipartBody, Part
-from controller.sse import Event, parse_events
 from tests.unit.plain_api import Exchange, Server, event, serving
 
 KEY = "alk_0123_secret_crc"

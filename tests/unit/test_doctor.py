@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from controller.cli import cli
+from controller.cli.main import cli
 from controller.config import Settings
-from controller.doctor import Finding, Level, examine
-from controller.doctor_engine import clock_finding, engine_findings, is_fixed, parse_version
-from controller.doctor_host import Host, host_findings, read_host
+from controller.doctor.engine import clock_finding, engine_findings, is_fixed, parse_version
+from controller.doctor.examination import Finding, Level, examine
+from controller.doctor.host import Host, host_findings, read_host
 
 DEBIAN_12: dict[str, Any] = {
     "MemoryLimit": True,
@@ -298,7 +298,7 @@ def test_a_daemon_that_does_not_answer_is_an_error(settings: Settings, monkeypat
 
 def test_a_daemon_that_hangs_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that accepts and says nothing costs seconds, not for ever."""
-    monkeypatch.setattr("controller.doctor._CALL_SECONDS", 1)
+    monkeypatch.setattr("controller.doctor.examination._CALL_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()

@@ -23,16 +23,16 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from controller.client_errors import (
+from controller.client.download import receive
+from controller.client.errors import (
     ClientError,
     ServerUnreachable,
     UnsendableFile,
     json_object,
     refuse_unless_ok,
 )
-from controller.download import receive
-from controller.multipart import MultipartBody, Part
-from controller.sse import parse_events
+from controller.client.multipart import MultipartBody, Part
+from controller.client.sse import parse_events
 
 Run = dict[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from controller.host_commands import doctor, image, serve
+from controller.cli.host import doctor, image, serve
 
 DEFAULT_URL = "http://127.0.0.1:8750"
 _OUTPUT_FORMATS = {
@@ -118,10 +118,10 @@ def run(
     as_json: bool,
 ) -> None:
     """Run SCRIPT, which defines azureml_main, on the server; show its log, its table and its status."""
-    from controller.client import Client
-    from controller.client_errors import ClientError
-    from controller.run_command import Submission, Targets, run_and_report
-    from controller.terminal import Screen
+    from controller.cli.run import Submission, Targets, run_and_report
+    from controller.cli.terminal import Screen
+    from controller.client.api import Client
+    from controller.client.errors import ClientError
 
     wanted = {
         "timeout_seconds": timeout,
@@ -157,9 +157,9 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def _say_failure(error: Exception) -> int:
     """Write what kept the client from its result; the exit code for it."""
-    from controller import client_errors as errors
-    from controller.run_command import SERVER_FAILED, WRONG_USE
-    from controller.terminal import safe_text
+    from controller.cli.run import SERVER_FAILED, WRONG_USE
+    from controller.cli.terminal import safe_text
+    from controller.client import errors
 
     click.echo(f"airlock: {safe_text(str(error))}", err=True)
     if isinstance(error, errors.ServerRefused):
@@ -175,7 +175,3 @@ def _say_failure(error: Exception) -> int:
     if isinstance(error, errors.ServerUnreachable):
         click.echo("  is `airlock serve` running there? --url and AIRLOCK_URL say where it is", err=True)
     return SERVER_FAILED if isinstance(error, errors.ServerUnreachable | errors.UnexpectedAnswer) else WRONG_USE
-
-
-if __name__ == "__main__":
-    main()

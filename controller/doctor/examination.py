@@ -48,7 +48,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that runs depend on, the host first, then the engine, then a real container."""
-    from controller.doctor_host import host_findings, read_host
+    from controller.doctor.host import host_findings, read_host
 
     return [*host_findings(read_host(settings.data_dir), settings), *_examine_engine(settings)]
 
@@ -58,7 +58,7 @@ def _examine_engine(settings: Settings) -> Iterator[Finding]:
     import requests
     from docker.errors import DockerException
 
-    from controller.doctor_engine import clock_finding, engine_findings
+    from controller.doctor.engine import clock_finding, engine_findings
 
     address = engine_address()
     try:

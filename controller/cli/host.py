@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.terminal import safe_text, size
+from controller.cli.terminal import safe_text, size
 
 if TYPE_CHECKING:
     from controller.config import Settings
-    from controller.doctor import Finding
+    from controller.doctor.examination import Finding
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -38,14 +38,14 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: P
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(data_dir: Path | None, as_json: bool) -> None:
     """Say what is wrong with this host, and what to do. Exit code 1 when runs would fail or be unsafe."""
-    from controller import doctor as doctor_
+    from controller.doctor import examination
 
-    findings = doctor_.examine(_settings(data_dir=data_dir))
+    findings = examination.examine(_settings(data_dir=data_dir))
     if as_json:
-        click.echo(doctor_.as_json(findings))
+        click.echo(examination.as_json(findings))
     else:
         _print_findings(findings)
-    sys.exit(int(any(finding.level is doctor_.Level.ERROR for finding in findings)))
+    sys.exit(int(any(finding.level is examination.Level.ERROR for finding in findings)))
 
 
 def _print_findings(findings: list[Finding]) -> None:

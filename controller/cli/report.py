@@ -7,7 +7,7 @@ import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
-from controller.terminal import Screen, safe_text, size
+from controller.cli.terminal import Screen, safe_text, size
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.doctor import Finding, Level
+from controller.doctor.examination import Finding, Level
 
 if TYPE_CHECKING:
     from controller.config import Settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from controller.doctor import Finding, Level
+from controller.doctor.examination import Finding, Level
 
 if TYPE_CHECKING:
     from controller.config import Settings

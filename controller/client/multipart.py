@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.client_errors import UnsendableFile
+from controller.client.errors import UnsendableFile
 
 CHUNK_BYTES = 256 * 1024
 

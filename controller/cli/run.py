@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.client import TABLE_TYPES, Client, LogText, Run
-from controller.client_errors import ServerUnreachable
-from controller.download import local_name
-from controller.run_report import PREVIEW_BYTES, UnreadableTable, show_run, show_table
-from controller.terminal import Screen, safe_text, size
+from controller.cli.report import PREVIEW_BYTES, UnreadableTable, show_run, show_table
+from controller.cli.terminal import Screen, safe_text, size
+from controller.client.api import TABLE_TYPES, Client, LogText, Run
+from controller.client.download import local_name
+from controller.client.errors import ServerUnreachable
 
 SUCCEEDED, SCRIPT_FAILED, WRONG_USE, SERVER_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes. The last is a shell's own for a program that was stopped with Ctrl-C."""

@@ -1,0 +1,5 @@
+"""`python -m controller.cli` is `airlock`."""
+
+from controller.cli.main import main
+
+main()
