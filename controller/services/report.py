@@ -34,9 +34,17 @@ _ARROW_MAGIC = b"ARROW1"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
+_LARGEST = 2**63 - 1
+"""Of a number that a document shows: a script's own has as many digits as it likes, and clients count in 64 bits."""
+
+
 class ReportedOutput(Word):
-    rows: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0, le=_LARGEST)]
     columns: tuple[Column, ...]
+
+
+class ReportedError(ScriptError):
+    line: Annotated[int | None, Field(ge=0, le=_LARGEST)] = None
 
 
 class Report(Word):
@@ -45,7 +53,7 @@ class Report(Word):
     version: Literal[CONTRACT_VERSION]  # type: ignore[valid-type]
     outcome: Literal["succeeded", "failed"]
     reason: Literal["script_error", "bad_input", "output_limit"] | None = None
-    error: ScriptError | None = None
+    error: ReportedError | None = None
     warnings: Annotated[tuple[RunWarning, ...], Field(max_length=1000)] = ()
     output: ReportedOutput | None = None
     files: dict[str, int] = {}

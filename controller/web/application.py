@@ -37,6 +37,7 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
         validation_error_callback=_refuse,
         operation_id_callback=_operation_id,
     )
+    app.url_map.merge_slashes = False  # one address for one thing, and no redirects
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     @app.before_request

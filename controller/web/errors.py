@@ -35,6 +35,7 @@ HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
+    412: "precondition_failed",
     413: "too_large",
     415: "unsupported_format",
     416: "range_not_satisfiable",

@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Response, request, send_file
 from flask_openapi import APIBlueprint, Schema, Tag
+from werkzeug.exceptions import PreconditionFailed
 
 from controller.errors import InvalidRequest, NotAcceptable, NotFound
 from controller.model import OUTPUT_FORMATS, Caller, Format, Run
@@ -157,7 +158,7 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
             200: {"description": "the table", "content": _TABLES},
             206: {"description": "the part of it that `Range` asks for", "content": _TABLES},
             304: {"description": "it is the one that `If-None-Match` names"},
-            **_answers(404, 406, 409, 416, 507),
+            **_answers(404, 406, 409, 412, 416, 507),
         },
     )
     def output(path: RunPath, query: NoQuery) -> Response:
@@ -166,7 +167,7 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
         wanted = _negotiated()
         file = runs.output(backend, run, wanted)
         try:
-            return send_file(
+            response = send_file(
                 file,
                 mimetype=wanted.media_type,
                 as_attachment=True,
@@ -176,6 +177,12 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
             )
         except FileNotFoundError as e:
             raise NotFound("the run was deleted meanwhile") from e
+        if response.status_code == PreconditionFailed.code:
+            response.close()
+            raise PreconditionFailed("the output is not the one that `If-Match` names")
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.headers["Vary"] = "Accept"
+        return response
 
     @bp.get("/<run_id>/images", summary="The images", responses={200: ImageList, **_answers(404)})
     def images(path: RunPath, query: NoQuery) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def test_an_endless_run_id_is_refused(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/runs", "/v1", "/v1/runs/", "/v1/runs/a/b", "/nothing", "/docs/../app.py", "/%00"]
+    "path", ["/v2/runs", "/v1", "/v1/runs/", "/v1/runs/a/b", "/nothing", "/v1//runs", "/docs/../app.py", "/%00"]
 )
 def test_an_unknown_path_is_not_found(server: RunningServer, path: str) -> None:
     """As problem+json too, and it says where to look."""

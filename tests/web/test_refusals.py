@@ -142,6 +142,18 @@ MULTIPART_CASES = {
         "invalid_request",
         ["multipart", "utf-8"],
     ),
+    "a head that says one thing twice": (
+        multipart(SCRIPT_PART._replace(head='Content-Disposition: form-data; name="options"\r\n')),
+        422,
+        "invalid_request",
+        ["multipart", "Content-Disposition stands twice"],
+    ),
+    "something behind a boundary": (
+        multipart(SCRIPT_PART).replace(f"{BOUNDARY}\r\n".encode(), f"{BOUNDARY} x\r\n".encode()),
+        422,
+        "invalid_request",
+        ["multipart", "behind a boundary"],
+    ),
     "a head of 3 MiB": (
         multipart(SCRIPT_PART._replace(head=f"X-Long: {'x' * 3 * MIB}\r\n")),
         422,

@@ -72,6 +72,8 @@ def test_the_table_comes_in_the_format_that_is_accepted(server: RunningServer, o
         assert answer.headers["Content-Disposition"].endswith(SUFFIXES[media_type])
         assert int(answer.headers["Content-Length"]) == len(answer.content)
         assert READERS[media_type](answer.content) == ROWS
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        assert answer.headers["Vary"] == "Accept"
     assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
 
 
@@ -136,6 +138,13 @@ def test_a_range_that_is_not_there(server: RunningServer, output: str) -> None:
 
     refused(answer, 416, "range_not_satisfiable")
     assert answer.headers["Content-Range"] == f"bytes */{size}"
+
+
+def test_a_precondition_that_fails(server: RunningServer, output: str) -> None:
+    """412, and a problem document instead of the table that was not meant."""
+    answer = server.get(output, headers={"If-Match": '"other"'})
+
+    refused(answer, 412, "precondition_failed", "If-Match")
 
 
 def test_an_etag_saves_the_second_transfer(server: RunningServer, output: str) -> None:
