@@ -23,6 +23,7 @@ serve: image  ## start the server; the first time it prints an API key, once
 	exec $(AIRLOCK) serve
 
 test: image  ## every test, in real containers
+	scripts/set-up tests
 	$(PYTHON) -m pytest
 
 check: setup  ## lint, types, and which floor may import which

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -15,7 +19,7 @@ from controller.config import Settings
 from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.engines.docker import DockerEngine
-from controller.errors import EngineError
+from controller.errors import Conflict, EngineError
 from controller.services import tenants
 from controller.services.backend import Backend, now
 from controller.services.execution import execute
@@ -27,12 +31,11 @@ from controller.workspace import Workspaces
 
 _log = structlog.get_logger(__name__)
 DRAIN_SECONDS = 10.0
+LOCK_SECONDS = 10.0
 
 
 def prepare(settings: Settings) -> str | None:
-    """Make the data directory and the schema; the first API key if there was none yet, to be shown once."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    settings.data_dir.chmod(0o700)
+    """Bring the schema up to date; the first API key if there was none yet, to be shown once."""
     store = _store(settings)
     try:
         store.migrate()
@@ -151,6 +154,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             "proc_name": "airlock",
             "loglevel": "warning",
             "control_socket_disable": True,
+            "when_ready": lambda arbiter: self._say_where(),
             "worker_exit": lambda arbiter, worker: self._close(),
         }.items():
             self.cfg.set(name, value)
@@ -161,20 +165,57 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
         self._server.start()
         return self._server.web
 
+    def _say_where(self) -> None:
+        print(f"Airlock listens on http://{self._settings.host}:{self._settings.port}  (API: /docs)", flush=True)
+
     def _close(self) -> None:
         if self._server is not None:
             self._server.close()
 
 
 def serve(settings: Settings, key_file: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once."""
+    """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
+
+    Conflict when another server uses the data directory.
+    """
     _configure_log()
-    key = prepare(settings)
-    if key is not None and key_file is not None:
-        fd = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(key + "\n")
-    elif key is not None:
-        print(f"First API key (every scope; shown only now, keep it):\n\n    {key}\n", flush=True)
-    print(f"Airlock listens on http://{settings.host}:{settings.port}  (API: /docs)", flush=True)
-    _Gunicorn(settings).run()
+    # Opened before the key is made: a key that could not be handed over would be lost.
+    handed_to = _private_file(key_file) if key_file is not None else None
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.chmod(0o700)
+    with _alone(settings.data_dir):
+        key = prepare(settings)
+        if key is not None and handed_to is not None:
+            os.ftruncate(handed_to, 0)
+            os.write(handed_to, f"{key}\n".encode())
+        elif key is not None:
+            print(f"First API key (every scope; shown only now, keep it):\n\n    {key}\n", flush=True)
+        _Gunicorn(settings).run()
+
+
+def _private_file(path: Path) -> int:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory's lock: two servers would sweep away each other's containers.
+
+    The serving process inherits it. Waits a little for one that is just ending, as after a kill of its parent.
+    """
+    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Conflict(f"another server is using the data directory {data_dir}", code="data_in_use") from None
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        os.close(fd)

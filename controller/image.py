@@ -132,9 +132,7 @@ def _input_files(root: Path) -> Iterable[Path]:
     return sorted(path for path in files if not any(part.endswith(_NOT_INPUTS) for part in path.parts))
 
 
-def build(
-    sources: Sources, tag: str = TAG, *, force: bool = False, say: Callable[[str], None] = print
-) -> Built:
+def build(sources: Sources, tag: str = TAG, *, force: bool = False, say: Callable[[str], None] = print) -> Built:
     """Build the image, unless the engine has one of the same inputs under this tag.
 
     `force` builds in any case; the engine's cached layers are used all the same. Raises EngineUnavailable, or
@@ -165,9 +163,7 @@ def _failure(detail: str) -> EngineError:
 def _present(tag: str) -> tuple[str, str]:
     """Id and inputs digest of the image with this tag; empty where there is none."""
     form = f'{{{{.Id}}}} {{{{index .Config.Labels "{INPUTS_LABEL}"}}}}'
-    done = subprocess.run(
-        ["docker", "image", "inspect", "-f", form, tag], check=False, capture_output=True, text=True
-    )
+    done = subprocess.run(["docker", "image", "inspect", "-f", form, tag], check=False, capture_output=True, text=True)
     if done.returncode == 0:
         digest, _, inputs = done.stdout.strip().partition(" ")
         return digest, inputs
@@ -195,9 +191,7 @@ def _stand_ins(sources: Sources) -> Iterator[list[str]]:
         "CHANNEL": sources.channel,
         "PIP_INDEX_URL": sources.pip_index_url,
     }
-    wanted = [
-        kind for kind, named in (("base", sources.base_image), ("channel", sources.channel)) if not named
-    ]
+    wanted = [kind for kind, named in (("base", sources.base_image), ("channel", sources.channel)) if not named]
     if not sources.stand_in or not wanted:
         yield _build_arguments(given)
         return

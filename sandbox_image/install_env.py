@@ -116,9 +116,7 @@ def channel_name(channel: str) -> str:
 
 def take_stock(prefix: Path, about: Path, channels: Iterable[str], records: list[RepoDataRecord]) -> None:
     """Write inventory.json, for `airlock image list`, and conda-meta/explicit.txt, URLs and hashes."""
-    packages = [
-        {"name": r.name.normalized, "version": str(r.version), "build": str(r.build)} for r in records
-    ]
+    packages = [{"name": r.name.normalized, "version": str(r.version), "build": str(r.build)} for r in records]
     inventory = {"version": 1, "channels": [channel_name(c) for c in channels], "packages": packages}
     (about / "inventory.json").write_text(json.dumps(inventory, indent=1) + "\n", encoding="utf-8")
     exact = [f"{r.url}#{r.sha256.hex()}" for r in records if r.sha256]

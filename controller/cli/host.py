@@ -30,7 +30,13 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: P
     """Start the server. Every other setting is an AIRLOCK_ variable, or a line in the file AIRLOCK_CONFIG."""
     from controller import app
 
-    app.serve(_settings(host=host, port=port, data_dir=data_dir), key_file)
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    try:
+        with _failures():
+            app.serve(settings, key_file)
+    except OSError as error:
+        click.echo(f"airlock: {error}", err=True)  # a data directory or key file that cannot be made
+        sys.exit(2)
 
 
 @click.command()
@@ -89,7 +95,7 @@ def image_build(force: bool, base_image: str, channel: str, pip_index_url: str, 
     """Build the image of the setting AIRLOCK_IMAGE, if it is missing or what it is made from has changed."""
     from controller import image as images
 
-    with _engine_failures():
+    with _failures():
         sources = images.checkout_sources(base_image, channel, pip_index_url, always_stand_in=stand_in)
         built = images.build(sources, _settings().image, force=force, say=_say_progress)
     done = f"built in {built.seconds:.0f} s" if built.fresh else "up to date"
@@ -107,7 +113,7 @@ def image_list(packages: bool, as_json: bool) -> None:
 
     from controller import image as images
 
-    with _engine_failures(), contextlib.closing(docker.from_env()) as client:
+    with _failures(), contextlib.closing(docker.from_env()) as client:
         found = images.inventory(client)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2, default=str))
@@ -127,8 +133,8 @@ def _say_progress(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _engine_failures() -> Iterator[None]:
-    """An engine's failure as a message and exit code 3."""
+def _failures() -> Iterator[None]:
+    """What the server or its engine cannot do, as a message and exit code 3."""
     from docker.errors import DockerException
 
     from controller.errors import AirlockError

@@ -26,9 +26,7 @@ def prepare(*programs: str) -> None:
             print(f"stand-in: installing {', '.join(missing)}", file=sys.stderr, flush=True)
             _apt_get("install", "-y", "--no-install-recommends", *missing)
     elif missing:
-        raise RuntimeError(
-            f"missing: {', '.join(missing)}. Install with: apt-get install {' '.join(missing)}"
-        )
+        raise RuntimeError(f"missing: {', '.join(missing)}. Install with: apt-get install {' '.join(missing)}")
 
 
 def _apt_get(*arguments: str) -> None:
@@ -36,6 +34,4 @@ def _apt_get(*arguments: str) -> None:
     command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", *arguments]
     done = subprocess.run(command, check=False, stdout=sys.stderr, env=environment)
     if done.returncode:
-        raise RuntimeError(
-            f"apt-get {arguments[0]} ended with status {done.returncode}; its own words are above"
-        )
+        raise RuntimeError(f"apt-get {arguments[0]} ended with status {done.returncode}; its own words are above")

@@ -46,9 +46,7 @@ def package_python(channel: Path, work: Path, python: str) -> None:
     root, version = _unpack(work, *wanted)
     prefix = work / "prefix"
     stdlib = prefix / f"lib/python{python}"
-    left_out = shutil.ignore_patterns(
-        "EXTERNALLY-MANAGED", "sitecustomize.py", "__pycache__", "nis.*", "test"
-    )
+    left_out = shutil.ignore_patterns("EXTERNALLY-MANAGED", "sitecustomize.py", "__pycache__", "nis.*", "test")
     shutil.copytree(root / f"usr/lib/python{python}", stdlib, symlinks=True, ignore=left_out)
     # dist-packages back to site-packages. Debian's site.py is frozen into the interpreter: no editing it.
     sysconfig = stdlib / "sysconfig.py"

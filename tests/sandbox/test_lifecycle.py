@@ -68,8 +68,8 @@ def test_a_queued_run_is_cancelled_without_a_container(make_server: Callable[...
 
 
 def test_a_time_limit_is_kept_to_the_second(server: RunningServer) -> None:
-    """Five runs with limits between half a second and three end within a second after it, and never before."""
-    limits = (0.5, 1.0, 1.5, 2.0, 3.0)
+    """Runs with limits between half a second and two end within a second after it, and never before."""
+    limits = (0.5, 1.0, 2.0)
 
     runs = [ended(server, submit(server, SLEEPER, timeout_seconds=limit)) for limit in limits]
     over = [run["usage"]["wall_seconds"] - limit for run, limit in zip(runs, limits, strict=True)]
@@ -129,7 +129,7 @@ def test_the_files_of_a_sandbox_are_gone_when_its_run_has_ended(server: RunningS
 def test_a_killed_server_leaves_nothing_for_long(make_server: Callable[..., RunningServer]) -> None:
     """After SIGKILL of the server the next one removes the container that was left, and the run still ends once."""
     first = make_server()
-    run_id = submit(first, SLEEPER, timeout_seconds=10)
+    run_id = submit(first, SLEEPER, timeout_seconds=4)
     container = container_of(run_id)
     first.stop(signal.SIGKILL)
     assert exists(container["Id"])
@@ -173,7 +173,7 @@ def _stray_of(server: RunningServer, api: Any, image: str) -> str:
 def test_a_stopped_server_takes_its_sandboxes_along(make_server: Callable[..., RunningServer]) -> None:
     """SIGTERM ends the server and every container of its, and the run is taken up by the next server."""
     first = make_server()
-    run_id = submit(first, SLEEPER, timeout_seconds=8)
+    run_id = submit(first, SLEEPER, timeout_seconds=4)
     container = container_of(run_id)
     wait_for_log(first, run_id, "ready")
 

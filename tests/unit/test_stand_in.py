@@ -44,9 +44,7 @@ def make_wheel(folder: Path, tags: str) -> Path:
         archive.writestr("pretty_tables-1.2.3.data/data/share/pretty/table.txt", "a table\n")
         archive.writestr("pretty_tables-1.2.3.data/headers/pretty.h", "int pretty;\n")
         archive.writestr(f"{info}/METADATA", METADATA)
-        archive.writestr(
-            f"{info}/entry_points.txt", "[console_scripts]\nPretty = pretty_tables:main [extra]\n"
-        )
+        archive.writestr(f"{info}/entry_points.txt", "[console_scripts]\nPretty = pretty_tables:main [extra]\n")
         archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {tags}\n")
     return wheel
 
@@ -109,9 +107,7 @@ def test_an_installer_puts_the_real_prefix_in(tmp_path: Path) -> None:
             rattler.Channel(folder.as_uri()), "linux-64", folder / "linux-64/repodata.json"
         )
         records = repodata.load_records("pretty-tables")
-        await rattler.install(
-            records, target_prefix=prefix, cache_dir=tmp_path / "cache", show_progress=False
-        )
+        await rattler.install(records, target_prefix=prefix, cache_dir=tmp_path / "cache", show_progress=False)
 
     asyncio.run(install())
 

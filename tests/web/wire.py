@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 SCRIPT = b"def azureml_main(dataframe1=None, dataframe2=None):\n    return dataframe1\n"
 SLEEPER = "import time\ndef azureml_main(a=None, b=None):\n    time.sleep(60)\n"
 BOUNDARY = "----boundary-7d1f"
+JSON = "application/json"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
+INVALID = (422, "invalid_request")
 SECURITY_HEADERS = (
     "X-Content-Type-Options",
     "X-Frame-Options",
@@ -47,6 +49,21 @@ def part_head(part: Part) -> bytes:
 def multipart(*parts: Part) -> bytes:
     """The body of these parts, to be sent with the content type MULTIPART."""
     return b"".join(part_head(part) + part.data + b"\r\n" for part in parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def options_part(text: str) -> bytes:
+    """A multipart body with a script and this text as its options."""
+    return multipart(SCRIPT_PART, Part("options", text.encode()))
+
+
+def json_body(**fields: Any) -> bytes:
+    """A JSON body with a script and these fields."""
+    return json.dumps({"script": SCRIPT.decode()} | fields).encode()
+
+
+def script_of(size: int) -> bytes:
+    """A script of exactly this many bytes."""
+    return SCRIPT + b"#" * (size - len(SCRIPT))
 
 
 def refused(answer: Any, status: int, code: str, *words: str) -> dict[str, Any]:

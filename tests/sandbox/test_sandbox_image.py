@@ -196,9 +196,7 @@ print(subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert coefficients == pytest.approx([1, 2])
 
 
-def test_the_inventory_is_what_a_script_imports(
-    client: docker.DockerClient, as_a_script: dict[str, Any]
-) -> None:
+def test_the_inventory_is_what_a_script_imports(client: docker.DockerClient, as_a_script: dict[str, Any]) -> None:
     """`airlock image list` shows the packages that are in the image, and where they came from."""
     found = next(entry for entry in image.inventory(client) if image.TAG in entry.tags)
 
