@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     sweep_seconds: Annotated[float, Field(gt=0, description="between two searches for leftovers")] = 30.0
 
     max_body_bytes: Annotated[int, Field(gt=0, description="one request's body")] = 4 * GIB
-    max_json_bytes: Annotated[int, Field(gt=0, description="a JSON body, and the options part")] = 16 * MIB
+    max_json_bytes: Annotated[int, Field(gt=0, description="a JSON body")] = 16 * MIB
     max_script_bytes: Annotated[int, Field(gt=0, description="a script")] = 1 * MIB
     max_bundle_bytes: Annotated[int, Field(gt=0, description="a zip of modules, as uploaded")] = 64 * MIB
     max_wait_seconds: Annotated[float, Field(gt=0, description="longest ?wait=")] = 300.0

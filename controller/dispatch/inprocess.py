@@ -11,6 +11,7 @@ import structlog
 
 from controller.errors import AirlockError
 
+RETRY_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -58,8 +59,10 @@ class InProcessDispatcher:
             try:
                 self._execute(run_id)
             except (AirlockError, OSError):
-                # The row still says queued or running; the next start takes it up again.
-                _log.exception("run_left_unfinished", run_id=run_id)
+                # Not claimed, so it is still queued: another try, when the disk or the database may be back.
+                _log.exception("run_not_begun", run_id=run_id)
+                if not self._stopping.wait(RETRY_SECONDS):
+                    self._queue.put(run_id)
             finally:
                 self._count(1)
 

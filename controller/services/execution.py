@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from controller.engines.base import Ended, SandboxResult, SandboxSpec
-from controller.errors import ConversionFailed, EngineError, StorageFull
+from controller.errors import ConversionFailed, Unavailable
 from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
 from controller.runlog import RunLog
 from controller.services.backend import Backend, now
@@ -32,17 +32,21 @@ def execute(backend: Backend, run_id: str) -> None:
     began = time.monotonic()
     try:
         outcome = _run(backend, run)
-    except EngineError as e:
+    except Unavailable as e:
         _log.error("engine_failed", run_id=run.id, code=e.code, error=e.detail)
         outcome = engine_failed(e.detail)
-    except StorageFull as e:
-        outcome = engine_failed(e.detail)
+    except OSError as e:
+        _log.error("engine_failed", run_id=run.id, error=str(e))
+        outcome = engine_failed(f"the server could not write the run's files: {e.strerror or e}")
+    except Exception:  # noqa: BLE001 - a fault of ours must end this run by name, not the thread with its queue
+        _log.exception("unforeseen_error", run_id=run.id)
+        outcome = engine_failed("this is a fault of the server; its log says more")
     if outcome is None:
         return
     queued = (run.started_at or run.created_at) - run.created_at
     timings = outcome.timings.model_copy(update={"queue_seconds": queued.total_seconds()})
     outcome = outcome.model_copy(update={"timings": timings})
-    backend.store.finish(run.id, run.attempt, outcome, now())
+    _finish(backend, run, outcome)
     backend.finished.notify(run.id)
     _log.info(
         "run_finished",
@@ -51,6 +55,20 @@ def execute(backend: Backend, run_id: str) -> None:
         reason=outcome.reason,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _finish(backend: Backend, run: Run, outcome: Outcome) -> None:
+    """Write the outcome down, however long it takes to find room for it: what has ended must not stay `running`."""
+    pause = 0.5
+    while True:
+        try:
+            backend.store.finish(run.id, run.attempt, outcome, now())
+        except Unavailable as e:
+            _log.error("outcome_not_stored", run_id=run.id, code=e.code, error=e.detail, next_try_seconds=pause)
+            time.sleep(pause)
+            pause = min(pause * 2, 30.0)
+        else:
+            return
 
 
 def _run(backend: Backend, run: Run) -> Outcome | None:

@@ -150,7 +150,8 @@ class WaitQuery(Document):
 class ListQuery(Document):
     status: Status | None = None
     created_after: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    # A run may carry a mebibyte of its script's words: the page bounds what one answer costs the server.
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
     cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
 
     @field_validator("created_after")

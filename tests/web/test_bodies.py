@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,6 +295,27 @@ def test_a_full_disk_refuses_the_upload_and_keeps_nothing(
     assert run["status"] == "succeeded", run
     assert [item["id"] for item in server.get("/v1/runs").json()["items"]] == [run["id"]]
     assert "unforeseen_error" not in server.log_path.read_text()
+
+
+def test_a_run_that_ends_on_a_full_disk_reaches_its_final_state(
+    tiny_disk: Path, make_server: Callable[..., RunningServer]
+) -> None:
+    """How it ended is written down as soon as there is room again; nobody has to restart the server."""
+    server = make_server()
+    run = server.submit("import time\ndef azureml_main(a, b):\n    time.sleep(1)\n    return a,\n", wait=0)
+    assert until(lambda: server.get(f"/v1/runs/{run['id']}").json()["status"] == "running")
+    with (tiny_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"\0" * 4096)
+    assert until(lambda: "outcome_not_stored" in server.log_path.read_text(), 30)
+    before = server.get(f"/v1/runs/{run['id']}").json()["status"]
+    (tiny_disk / "ballast").unlink()
+
+    ended = server.get(f"/v1/runs/{run['id']}?wait=60").json()
+
+    assert before == "running"
+    assert ended["status"] in ("succeeded", "failed")
+    assert server.submit(SCRIPT.decode())["status"] == "succeeded"
 
 
 def worker_memory(server: RunningServer) -> tuple[int, int]:
