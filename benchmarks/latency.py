@@ -84,8 +84,8 @@ def measure(rounds: int, parts: dict[str, Callable[[], None]]) -> dict[str, list
 
 def serve(directory: Path, image: str) -> tuple[subprocess.Popen[bytes], str, str]:
     """A server on a free port: its process, address and key."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from conftest import start_server
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.running import start_server
 
     running = start_server(directory, {"AIRLOCK_IMAGE": image})
     return running.process, running.url, running.key

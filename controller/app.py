@@ -19,7 +19,7 @@ from controller.config import Settings
 from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.engines.docker import DockerEngine
-from controller.errors import EngineError, Unavailable
+from controller.errors import DataInUse, EngineError
 from controller.services import tenants
 from controller.services.backend import Backend, now
 from controller.services.execution import execute
@@ -176,7 +176,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
-    Unavailable when another server uses the data directory.
+    DataInUse when another server uses the data directory.
     """
     _configure_log()
     # Opened before the key is made: a key that could not be handed over would be lost.
@@ -213,7 +213,7 @@ def _alone(data_dir: Path) -> Iterator[None]:
             break
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Unavailable(f"another server is using the data directory {data_dir}", code="data_in_use") from None
+                raise DataInUse(f"another server is using the data directory {data_dir}") from None
             time.sleep(0.1)
     try:
         yield

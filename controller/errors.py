@@ -14,6 +14,7 @@
     │   └── TooManyRuns             a queue or quota is full; try later
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
+        ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
         ├── StoreError              the database does not answer
         └── EngineError             the container engine failed to do what it was asked
             ├── EngineUnavailable   it does not answer
@@ -110,6 +111,11 @@ class Unavailable(AirlockError):
 class StorageFull(Unavailable):
     code = "storage_full"
     title = "The server's disk is full"
+
+
+class DataInUse(Unavailable):
+    code = "data_in_use"
+    title = "The data directory is in use"
 
 
 class StoreError(Unavailable):

@@ -1,127 +1,13 @@
-"""What all tests share: real servers over HTTP, started as an operator starts them, each on data of its own."""
+"""What all tests share: a server with the default settings, and servers with settings of their own."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import docker
 import pytest
-import requests
 
-START_SECONDS = 60
-
-
-@dataclass
-class RunningServer:
-    """A server process, and a client's hands to reach it."""
-
-    url: str
-    key: str
-    data_dir: Path
-    process: subprocess.Popen[bytes]
-    log_path: Path
-    session: requests.Session = field(default_factory=requests.Session)
-
-    def __post_init__(self) -> None:
-        self.session.headers["Authorization"] = f"Bearer {self.key}"
-        self.session.trust_env = False
-
-    def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        kwargs.setdefault("timeout", 120)
-        return self.session.request(method, self.url + path, **kwargs)
-
-    def get(self, path: str, **kwargs: Any) -> requests.Response:
-        return self.request("GET", path, **kwargs)
-
-    def post(self, path: str, **kwargs: Any) -> requests.Response:
-        return self.request("POST", path, **kwargs)
-
-    def submit(self, script: str, *, wait: float = 60, files: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Submit as multipart and wait for the end: the run's document."""
-        parts: dict[str, Any] = {"script": ("script.py", script.encode()), **(files or {})}
-        if options:
-            parts["options"] = (None, _json(options), "application/json")
-        answer = self.post(f"/v1/runs?wait={wait}", files=parts)
-        assert answer.status_code in (200, 202), answer.text
-        return answer.json()
-
-    def log(self, run: Any) -> str:
-        return self.get(f"/v1/runs/{run['id']}/log").text
-
-    @property
-    def instance(self) -> str:
-        return (self.data_dir / "instance").read_text()
-
-    def containers(self) -> list[str]:
-        """The names of this server's containers, whatever their state."""
-        client = docker.from_env()
-        try:
-            found = client.api.containers(all=True, filters={"label": f"airlock.instance={self.instance}"})
-        finally:
-            client.close()
-        return [container["Names"][0] for container in found]
-
-    def stop(self, with_signal: int = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
-            if with_signal == signal.SIGKILL:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.send_signal(with_signal)
-            self.process.wait(60)
-        self.session.close()
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | None = None) -> RunningServer:
-    """`airlock serve` on this data directory; settings are AIRLOCK_* variables. Returns when it answers."""
-    port = free_port()
-    key_file = data_dir.parent / f"{data_dir.name}.key"
-    log_path = data_dir.parent / f"{data_dir.name}.log"
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "controller.cli", "serve", "--key-file", str(key_file)],
-            env={
-                **os.environ,
-                "AIRLOCK_DATA_DIR": str(data_dir),
-                "AIRLOCK_PORT": str(port),
-                "AIRLOCK_SWEEP_SECONDS": "2",
-                **(env or {}),
-            },
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server ended at once:\n{log_path.read_text()}"
-        with suppress(requests.ConnectionError):
-            requests.get(url + "/healthz", timeout=5)
-            return RunningServer(url, key or key_file.read_text().strip(), data_dir, process, log_path)
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(f"the server did not answer within {START_SECONDS} s:\n{log_path.read_text()}")
+from tests.running import RunningServer, start_server
 
 
 @pytest.fixture(scope="session")
@@ -145,13 +31,3 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     yield make
     for one in running:
         one.stop()
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Wait for a condition; False when it did not come true in this time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningServer, until
+from tests.running import RunningServer, until
 
 ROOT = Path(__file__).parents[2]
 SLOW = """

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import free_port, until
 
 from dev.stand_in import base, probe
+from tests.running import free_port, until
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import until
+
+from tests.running import until
 
 SLEEPER = (
     "import time\nprint('asleep', flush=True)\ntime.sleep(%s)\n"

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import requests
-from conftest import free_port
+
+from tests.running import free_port
 
 
 def serve(data_dir, *arguments, **env):

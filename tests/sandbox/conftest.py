@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import RunningServer, start_server
+from tests.running import RunningServer, start_server
 
 MIB = 1 << 20
 SMALL = {

@@ -14,7 +14,7 @@ import pyarrow as pa
 import requests
 
 from controller.engines.docker import FIRST_UID, UIDS
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SLEEPER = """

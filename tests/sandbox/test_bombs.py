@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sandbox import check_clean, ended, findings, submit
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 MIB = 1 << 20
 PROCESSES, WORK_BYTES, WORK_INODES, OUTPUT_BYTES = 48, 24 * MIB, 500, 8 * MIB  # as in conftest.SMALL

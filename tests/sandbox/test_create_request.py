@@ -16,7 +16,7 @@ from controller.config import Settings
 from controller.engines.base import SandboxSpec
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request, seccomp_profile
 from controller.model import Limits
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 GOLDEN = Path(__file__).parent / "create_request.json"
 """After a change that is meant: the test's own message shows the new text. Each line of it is reviewed."""

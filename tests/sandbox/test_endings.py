@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sandbox import check_clean, ended, strays, submit
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 HEAD = "import ctypes, os, signal, subprocess, sys, threading, time\nimport pandas as pd\n\ndef azureml_main(a, b):\n"
 FRAME = "return pd.DataFrame({'x': [1]})"

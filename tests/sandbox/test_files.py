@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sandbox import findings
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 NOT_FOR_YOU = {"EROFS", "EACCES", "EPERM", "ENOENT", "EXDEV", "EBUSY"}
 

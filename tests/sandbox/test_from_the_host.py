@@ -11,7 +11,7 @@ import pytest
 from sandbox import cgroup_file, living, processes_of, status_of
 
 from controller.engines.docker import FIRST_UID, UIDS
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 MIB = 1 << 20
 FAMILY = """

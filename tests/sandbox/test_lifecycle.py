@@ -22,7 +22,7 @@ from sandbox import (
     wait_for_log,
 )
 
-from tests.conftest import RunningServer, until
+from tests.running import RunningServer, until
 
 NAP = "import time\ndef azureml_main(a, b):\n    time.sleep(1.5)"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sandbox import ended, findings, submit, wait_for_log
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 KIB, MIB = 1 << 10, 1 << 20
 LIMIT = 64 * KIB  # of the small server

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sandbox import check_clean, ended, submit
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 MIB = 1 << 20
 MEMORY_BYTES = 128 * MIB

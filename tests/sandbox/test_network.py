@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sandbox import findings
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL", "ENODEV"}
 """No route, or no interface, at all. A refusal (ECONNREFUSED) or a timeout would mean that somebody was asked."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sandbox import findings
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 WORK = [
     *("tables", "linear algebra with threads", "a pool of forked processes", "a pool of spawned processes"),

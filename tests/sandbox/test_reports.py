@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from sandbox import check_clean, ended, submit
 
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 HEAD = """
 import json, os

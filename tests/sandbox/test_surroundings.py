@@ -13,7 +13,7 @@ from sandbox import findings
 from controller.engines.docker import FIRST_UID, UIDS
 from controller.engines.docker_request import MASKED_PATHS, environment
 from controller.model import Limits
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 MARK = "airlock-test-secret-3f1c"
 

@@ -9,7 +9,7 @@ import pytest
 from sandbox import findings
 
 from controller.engines.docker_request import seccomp_profile
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 REFUSED = {"EPERM", "ENOSYS"}
 CALLS = {

@@ -10,7 +10,7 @@ import requests
 from controller.model import SCOPES
 from controller.services import tenants
 from controller.store.sql import SqlStore
-from tests.conftest import RunningServer
+from tests.running import RunningServer
 
 
 def add_tenant(server: RunningServer, name: str, scopes: tuple[str, ...] = SCOPES) -> RunningServer:

@@ -12,7 +12,7 @@ from wire import SLEEPER, well_formed
 
 from controller.model import SCOPES
 from controller.store.sql import SqlStore
-from tests.conftest import RunningServer, start_server, until
+from tests.running import RunningServer, start_server, until
 
 TABLE = """
 import struct, sys, zlib

@@ -14,7 +14,7 @@ from wire import MULTIPART, SCRIPT_PART, SECURITY_HEADERS, multipart, refused, w
 from controller.services.tenants import new_id
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 MISSING = new_id("run")
 OF_ONE_RUN = [

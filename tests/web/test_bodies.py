@@ -31,10 +31,10 @@ from wire import (
 )
 
 from controller.web import body as web_body
-from tests.conftest import until
+from tests.running import until
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 MIB = 1 << 20
 BODY_CAP, JSON_CAP, BUNDLE_CAP, SCRIPT_CAP = 1_000_000, 100_000, 50_000, 20_000

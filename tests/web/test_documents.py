@@ -20,7 +20,7 @@ from controller.model import Reason
 from controller.web.errors import HTTP_CODES, status_of
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("openapi.json")

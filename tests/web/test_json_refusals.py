@@ -17,7 +17,7 @@ from wire import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 MIB = 1 << 20
 

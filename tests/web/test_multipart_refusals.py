@@ -23,7 +23,7 @@ from wire import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 MIB = 1 << 20
 CSV = Part("dataframe1", b"a\n1\n", "t.csv", "text/csv")

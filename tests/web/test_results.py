@@ -16,10 +16,10 @@ import pytest
 import requests
 from wire import refused
 
-from tests.conftest import until
+from tests.running import until
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 ARROW = "application/vnd.apache.arrow.file"
 STREAM = "application/vnd.apache.arrow.stream"

@@ -12,10 +12,10 @@ import pytest
 from callers import add_tenant
 from wire import SCRIPT, SLEEPER, refused
 
-from tests.conftest import until
+from tests.running import until
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 FIELDS = {
     "id", "status", "reason", "error", "warnings", "output", "images", "log_bytes", "log_truncated", "environment",

@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 from wire import SCRIPT
 
-from tests.conftest import until
+from tests.running import until
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningServer
+    from tests.running import RunningServer
 
 TABLE = pa.table({"a": list(range(1000)), "b": ["text"] * 1000})
 
