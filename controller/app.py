@@ -13,13 +13,13 @@ from pathlib import Path
 
 import structlog
 from flask import Flask
-from gunicorn.app.base import BaseApplication
 
 from controller.config import Settings
 from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.engines.docker import DockerEngine
 from controller.errors import DataInUse, EngineError
+from controller.http_server import HttpServer
 from controller.services import tenants
 from controller.services.backend import Backend, now
 from controller.services.execution import execute
@@ -50,7 +50,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.store = _store(settings)
         self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
-        workspaces = Workspaces(settings.data_dir)
+        workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         self.dispatcher = InProcessDispatcher(
             settings.workers, lambda run_id: execute(self.backend, run_id), self.engine.kill
         )
@@ -62,21 +62,23 @@ class Server:
             dispatcher=self.dispatcher,
             finished=Finished(),
             conversions=threading.Semaphore(settings.workers),
+            waiters=threading.Semaphore(settings.threads // 2),
         )
         self._closing = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         self.web: Flask = create_web(self.backend, _pepper(settings))
 
     def start(self) -> None:
-        """Take up what an earlier process left: its containers go, its files and runs are put right."""
-        self._sweep()
+        """Take up what an earlier process left: its files and runs are put right, its containers go, runs go on."""
         lost = engine_failed("the server was stopped again and again while this run was executed")
         queued = self.store.recover(self.backend.settings.max_attempts, lost, now())
         strays = self.backend.workspaces.remove_strays(self.store.run_ids())
         _log.info("started", queued=len(queued), strays=strays)
-        for run_id in queued:
-            self.dispatcher.submit(run_id)
-        self._sweeper.start()
+        # Not in this thread: a Docker that hangs must not keep the server from answering.
+        threading.Thread(target=self._sweep_on, args=(queued,), name="sweep", daemon=True).start()
+
+    def stop(self) -> None:
+        """Requests that wait for something are answered now."""
+        self.backend.finished.close()
 
     def close(self) -> None:
         """Let running runs end for a while, then stop them; they are begun again at the next start."""
@@ -86,7 +88,11 @@ class Server:
             self.dispatcher.drain(DRAIN_SECONDS)
         self.store.close()
 
-    def _sweep_on(self) -> None:
+    def _sweep_on(self, queued: list[str]) -> None:
+        """Sweep, begin what waits from before, and sweep again and again."""
+        self._sweep()
+        for run_id in queued:
+            self.dispatcher.submit(run_id)
         while not self._closing.wait(self.backend.settings.sweep_seconds):
             self._sweep()
 
@@ -134,45 +140,6 @@ def _instance(data_dir: Path) -> str:
     return path.read_text()
 
 
-class _Gunicorn(BaseApplication):  # type: ignore[misc]
-    """gunicorn, embedded: one process with many threads, in which the server lives."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._server: Server | None = None
-        super().__init__()
-
-    def load_config(self) -> None:
-        settings = self._settings
-        for name, value in {
-            "bind": f"{settings.host}:{settings.port}",
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": settings.threads,
-            "graceful_timeout": int(DRAIN_SECONDS * 2 + 10),
-            "keepalive": 15,
-            "proc_name": "airlock",
-            "loglevel": "warning",
-            "control_socket_disable": True,
-            "when_ready": lambda arbiter: self._say_where(),
-            "worker_exit": lambda arbiter, worker: self._close(),
-        }.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        """Called in the worker, after the fork: threads and connections do not survive one."""
-        self._server = Server(self._settings)
-        self._server.start()
-        return self._server.web
-
-    def _say_where(self) -> None:
-        print(f"Airlock listens on http://{self._settings.host}:{self._settings.port}  (API: /docs)", flush=True)
-
-    def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-
-
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
@@ -190,7 +157,13 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
             os.write(handed_to, f"{key}\n".encode())
         elif key is not None:
             print(f"First API key (every scope; shown only now, keep it):\n\n    {key}\n", flush=True)
-        _Gunicorn(settings).run()
+        HttpServer(settings, lambda: _started(settings)).run()
+
+
+def _started(settings: Settings) -> Server:
+    server = Server(settings)
+    server.start()
+    return server
 
 
 def _private_file(path: Path) -> int:

@@ -30,6 +30,12 @@ def _default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "airlock"
 
 
+def _default_max_memory_bytes() -> int:
+    """Half of the host's memory shared among the cores, so that the runs' limits bind before the host's own."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1 * GIB, min(8 * GIB, memory // (2 * (os.cpu_count() or 1)) // MIB * MIB))
+
+
 class Settings(BaseSettings):
     """Everything an operator may set. Each has a default that is safe on one host."""
 
@@ -48,17 +54,21 @@ class Settings(BaseSettings):
     sweep_seconds: Annotated[float, Field(gt=0, description="between two searches for leftovers")] = 30.0
 
     max_body_bytes: Annotated[int, Field(gt=0, description="one request's body")] = 4 * GIB
-    max_json_bytes: Annotated[int, Field(gt=0, description="a JSON body")] = 16 * MIB
+    max_json_bytes: Annotated[int, Field(gt=0, description="a JSON body")] = 2 * MIB
+    min_free_bytes: Annotated[int, Field(ge=0, description="disk kept free: below it nothing is accepted")] = 64 * MIB
     max_script_bytes: Annotated[int, Field(gt=0, description="a script")] = 1 * MIB
     max_bundle_bytes: Annotated[int, Field(gt=0, description="a zip of modules, as uploaded")] = 64 * MIB
     max_wait_seconds: Annotated[float, Field(gt=0, description="longest ?wait=")] = 300.0
     max_queued_runs: Annotated[int, Field(gt=0, description="runs waiting, per tenant")] = 10_000
+    engine_patience_seconds: Annotated[float, Field(ge=0, description="a run waits for an engine that is away")] = 300.0
     max_attempts: Annotated[int, Field(ge=1, description="how often a run is begun that a crash interrupted")] = 3
 
     timeout_seconds: Annotated[float, Field(gt=0, description="default time limit of a run")] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, description="largest time limit of a run")] = 3600.0
     memory_bytes: Annotated[int, Field(ge=MIN_MEMORY_BYTES, description="default memory of a run")] = 1 * GIB
-    max_memory_bytes: Annotated[int, Field(ge=MIN_MEMORY_BYTES, description="largest memory of a run")] = 8 * GIB
+    max_memory_bytes: Annotated[int, Field(ge=MIN_MEMORY_BYTES, description="largest memory of a run")] = Field(
+        default_factory=_default_max_memory_bytes
+    )
     cpus: Annotated[float, Field(gt=0, description="default CPUs of a run")] = 1.0
     max_cpus: Annotated[float, Field(gt=0, description="largest number of CPUs of a run")] = float(
         os.cpu_count() or 1

@@ -14,6 +14,7 @@
     │   └── TooManyRuns             a queue or quota is full; try later
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
+        ├── Busy                    as many requests as may are waiting for something already
         ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
         ├── StoreError              the database does not answer
         └── EngineError             the container engine failed to do what it was asked
@@ -111,6 +112,11 @@ class Unavailable(AirlockError):
 class StorageFull(Unavailable):
     code = "storage_full"
     title = "The server's disk is full"
+
+
+class Busy(Unavailable):
+    code = "busy"
+    title = "Too many requests are waiting"
 
 
 class DataInUse(Unavailable):

@@ -27,6 +27,10 @@ from controller.errors import EngineError, StorageFull, TooLarge
 from controller.model import Format
 
 CHUNK_BYTES = 1 << 20
+_FULL = (
+    "the disk of the server's data directory is full: nothing was accepted; "
+    "free space there, or delete runs that are no longer needed"
+)
 RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
 REPORT_BYTES = 1 << 20
 
@@ -65,9 +69,9 @@ class Outputs:
         return os.pread(self._descriptors[name], count, offset)
 
     def keep(self, name: str, target: Path) -> None:
-        """Move the file out, durable, and readable by nobody but the server."""
+        """Move the file out, durable, and no longer writable for a sandbox."""
         fd = self._descriptors[name]
-        os.fchmod(fd, 0o600)
+        os.fchmod(fd, 0o644)  # a later sandbox may read it: a conversion
         os.fsync(fd)
         os.replace(self._directory / name, target)
 
@@ -114,16 +118,24 @@ class Workspace:
                 inner.input_dir.mkdir()
                 source = inner.input_dir / "dataframe1"
                 os.link(self.result(Format.ARROW), source)
-                source.chmod(0o644)  # the sandbox's uid reads it; DATA itself is closed to everybody else
                 (inner.input_dir / "job.json").write_bytes(job)
             yield inner
         finally:
             shutil.rmtree(inner.root, ignore_errors=True)
 
-    def read_image(self, offset: int, count: int) -> bytes:
-        """A part of the images file. FileNotFoundError when the run was removed."""
-        with self.images.open("rb") as file:
-            return os.pread(file.fileno(), count, offset)
+    def open_image(self, offset: int, count: int) -> Iterator[bytes]:
+        """A part of the images file, in pieces. FileNotFoundError, at once, when the run was removed."""
+        file = self.images.open("rb")
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                file.seek(offset)
+                left = count
+                while left and (piece := file.read(min(left, CHUNK_BYTES))):
+                    left -= len(piece)
+                    yield piece
+
+        return pieces()
 
     def remove(self) -> None:
         """Everything of it, also while a conversion is at work there: under its name nothing comes back."""
@@ -186,7 +198,8 @@ class Staging:
 class Workspaces:
     """The data directory's part that holds files."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, min_free_bytes: int = 0) -> None:
+        self._min_free_bytes = min_free_bytes
         self._uploads = data_dir / "uploads"
         self._runs = data_dir / "runs"
         for directory in (self._uploads, self._runs):
@@ -197,7 +210,9 @@ class Workspaces:
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
-        """Room for one request's inputs; what is not sealed is removed."""
+        """Room for one request's inputs; what is not sealed is removed. StorageFull when too little is left."""
+        if shutil.disk_usage(self._uploads).free < self._min_free_bytes:
+            raise StorageFull(_FULL, limit=self._min_free_bytes)
         root = self._uploads / secrets.token_hex(16)
         try:
             with disk_errors():
@@ -225,10 +240,7 @@ def disk_errors() -> Iterator[None]:
         yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(
-                "the disk of the server's data directory is full: nothing was accepted; "
-                "free space there, or delete runs that are no longer needed"
-            ) from e
+            raise StorageFull(_FULL) from e
         raise
 
 

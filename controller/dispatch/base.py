@@ -30,13 +30,19 @@ class Finished:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
+        self.closed = False
 
     @contextmanager
     def watch(self, run_id: str) -> Iterator[threading.Event]:
-        """An event set at the run's end. Begin to watch, then read the row: no end is missed."""
+        """An event set at the run's end, or when nobody may wait any longer.
+
+        Begin to watch, then read the row: no end is missed.
+        """
         event = threading.Event()
         with self._lock:
             self._waiting[run_id].append(event)
+            if self.closed:
+                event.set()
         try:
             yield event
         finally:
@@ -49,3 +55,11 @@ class Finished:
         with self._lock:
             for event in self._waiting.get(run_id, ()):
                 event.set()
+
+    def close(self) -> None:
+        """The server is stopping: wake everybody, and let nobody wait again."""
+        with self._lock:
+            self.closed = True
+            for events in self._waiting.values():
+                for event in events:
+                    event.set()

@@ -58,9 +58,9 @@ class InProcessDispatcher:
             self._count(-1)
             try:
                 self._execute(run_id)
-            except (AirlockError, OSError):
-                # Not claimed, so it is still queued: another try, when the disk or the database may be back.
-                _log.exception("run_not_begun", run_id=run_id)
+            except (AirlockError, OSError) as e:
+                # It is still queued, or again: another try, when the engine, the disk or the database may be back.
+                _log.warning("run_not_begun", run_id=run_id, error=str(e))
                 if not self._stopping.wait(RETRY_SECONDS):
                     self._queue.put(run_id)
             finally:

@@ -88,7 +88,8 @@ class Engine(Protocol):
 
         `still_wanted` is asked once, when `kill` can already reach this run and nothing is made yet: whoever
         notes down that a run is unwanted, and then calls `kill`, is heard in either case.
-        ImageMissing, EngineUnavailable, EngineError; even then nothing stays behind that `sweep` would not find.
+        ImageMissing and EngineUnavailable: nothing was made, the same run may be begun again. EngineError: it was
+        begun and could not be brought to its end. Even then nothing stays behind that `sweep` would not find.
         """
 
     def kill(self, run_id: str) -> bool:

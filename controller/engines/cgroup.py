@@ -1,7 +1,7 @@
 """A sandbox's counters, read from the host's cgroup file system: CPU time, peak memory, out-of-memory kills.
 
 The directory goes when the sandbox goes, so the engine reads while it waits and keeps the last answer.
-A controller that sees no host cgroups (it runs in a container itself) reads nothing, and says so with None.
+A controller that sees no host cgroups (in a container without /sys/fs/cgroup) reads nothing, and says so with None.
 """
 
 from __future__ import annotations

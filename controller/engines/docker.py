@@ -63,6 +63,8 @@ class _Sandbox:
 
     spec: SandboxSpec
     killed: threading.Event = field(default_factory=threading.Event)
+    asked_for: bool = False
+    """Docker was asked to make it: even if no answer came, it may be there."""
     container_id: str | None = None
 
 
@@ -75,6 +77,7 @@ class DockerEngine:
         self._uids = UidPool()
         self._live: dict[str, _Sandbox] = {}
         self._lock = threading.Lock()
+        self._client_lock = threading.Lock()
         self._connections = connections
         self._client: docker.DockerClient | None = None
         self._host: tuple[str, str] | None = None
@@ -115,11 +118,17 @@ class DockerEngine:
         try:
             if not still_wanted():
                 return SandboxResult(Ended.KILLED, 128 + signal.SIGKILL, False, "", 0.0, Usage())
-            with self._uids.take() as uid, _translated():
+            with self._uids.take() as uid:
                 try:
-                    return self._run(sandbox, uid, sink)
+                    with _translated():
+                        return self._run(sandbox, uid, sink)
+                except EngineUnavailable as e:
+                    if not sandbox.asked_for:
+                        raise  # nothing was made
+                    raise EngineError(f"Docker stopped answering while the script ran. {e.detail}") from e
                 finally:
-                    self._remove(sandbox)
+                    if sandbox.asked_for:
+                        self._remove(sandbox)
         finally:
             with self._lock:
                 del self._live[spec.run_id]
@@ -152,7 +161,10 @@ class DockerEngine:
         with self._lock:
             running = list(self._live)
         for run_id in running:
-            self.kill(run_id)
+            try:
+                self.kill(run_id)
+            except EngineError as e:
+                _log.warning("sandbox_not_killed", run_id=run_id, code=e.code, error=e.detail)
         deadline = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < deadline and self._live:
             time.sleep(0.02)
@@ -176,6 +188,7 @@ class DockerEngine:
             cgroup_parent=parent,
         )
         request["Image"] = digest  # what was inspected is what runs, whatever the tag points to meanwhile
+        sandbox.asked_for = True
         sandbox.container_id = api.create_container_from_config(request, name=spec.name)["Id"]
         attachment = Attachment(
             api.attach_socket(sandbox.container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -222,9 +235,9 @@ class DockerEngine:
                 break
             for stream, data in arrived:
                 sink(stream, data)
-        return self._await_end(sandbox, deadline)
+        return self._await_end(sandbox, counters, deadline)
 
-    def _await_end(self, sandbox: _Sandbox, deadline: float) -> Ended:
+    def _await_end(self, sandbox: _Sandbox, counters: cgroup.CgroupReader, deadline: float) -> Ended:
         """Wait for the container's death: the end of a run is the runner's death, not the end of its output.
 
         A script may close its output and run on, so the clock is watched here too.
@@ -238,6 +251,7 @@ class DockerEngine:
                 give_up = now + _GRACE_SECONDS
             if now >= give_up:
                 raise EngineError(f"Docker did not end the container within {_GRACE_SECONDS} s of its kill")
+            counters.sample()
             time.sleep(pause)
             pause = min(pause * 1.5, TICK_SECONDS)
         if ended is Ended.EXITED and sandbox.killed.is_set():
@@ -253,7 +267,8 @@ class DockerEngine:
     # -- small steps ---------------------------------------------------------------------------------------------
 
     def _api(self) -> docker.APIClient:
-        with self._lock:
+        # A lock of its own: making a client asks Docker for its version, and nothing else may wait for that.
+        with self._client_lock:
             if self._client is None:
                 self._client = docker.from_env(timeout=_CALL_SECONDS, max_pool_size=self._connections)
             return self._client.api

@@ -79,7 +79,8 @@ def create_request(
     """The create request for one sandbox.
 
     uid: the run's own user and group id. instance: whose container it is. deadline: Unix seconds after which
-    anybody's sweep may remove it. cgroup_parent: where the cap for all runs together is set.
+    anybody's sweep may remove it. cgroup_parent: the cgroup that all sandboxes share, where an operator may set
+    one cap for all of them together.
     """
     return {
         "Image": spec.image,

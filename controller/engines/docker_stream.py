@@ -47,6 +47,8 @@ class Attachment:
         if not isinstance(inner, socket.socket):
             raise TypeError(f"cannot attach over {type(inner).__name__}: use a Unix or plain TCP socket for Docker")
         self._socket = inner
+        self._poll = select.poll()
+        self._poll.register(inner, select.POLLIN)
         self._demultiplexer = Demultiplexer()
 
     def send(self, data: bytes) -> None:
@@ -54,8 +56,8 @@ class Attachment:
 
     def read(self, timeout_seconds: float) -> list[tuple[int, bytes]] | None:
         """What arrives within the time (it may be nothing: []), or None when the stream has ended."""
-        ready, _, _ = select.select([self._socket], [], [], max(0.0, timeout_seconds))
-        if not ready:
+        # poll, not select: that one fails for descriptors above 1023, which a busy server has.
+        if not self._poll.poll(max(0.0, timeout_seconds) * 1000):
             return []
         data = self._socket.recv(_CHUNK)
         return list(self._demultiplexer.feed(data)) if data else None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.config import Settings
 from controller.dispatch.base import Dispatcher, Finished
 from controller.engines.base import Engine
+from controller.errors import Busy
 from controller.store.base import Store
 from controller.workspace import Workspaces
 
 
 @dataclass(frozen=True)
 class Backend:
-    """`conversions` bounds how many sandboxes convert a result at once."""
+    """`conversions` bounds how many sandboxes convert a result at once, `waiters` how many requests may wait for
+    something at once: the other threads stay free for requests that are answered at once."""
 
     settings: Settings
     store: Store
@@ -24,6 +28,18 @@ class Backend:
     dispatcher: Dispatcher
     finished: Finished
     conversions: threading.Semaphore
+    waiters: threading.Semaphore
+
+
+@contextmanager
+def waiting(backend: Backend) -> Iterator[None]:
+    """A place among the requests that wait. Busy when there is none."""
+    if not backend.waiters.acquire(blocking=False):
+        raise Busy("as many requests as may are waiting for something on this server: try again later")
+    try:
+        yield
+    finally:
+        backend.waiters.release()
 
 
 def now() -> datetime:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from controller.engines.base import Ended, SandboxResult, SandboxSpec
-from controller.errors import ConversionFailed, Unavailable
+from controller.errors import ConversionFailed, EngineError, EngineUnavailable, Unavailable
 from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
 from controller.runlog import RunLog
 from controller.services.backend import Backend, now
@@ -24,6 +24,7 @@ _log = structlog.get_logger(__name__)
 def execute(backend: Backend, run_id: str) -> None:
     """Claim the run, run it, write down how it ended. Nothing happens when somebody else claimed it before.
 
+    EngineUnavailable, and the run is queued again: the engine does not answer, nothing was begun, try later.
     A run that is interrupted because the server stops is left as it is: the next start takes it up again.
     """
     run = backend.store.claim(run_id, now())
@@ -32,6 +33,10 @@ def execute(backend: Backend, run_id: str) -> None:
     began = time.monotonic()
     try:
         outcome = _run(backend, run)
+    except EngineUnavailable as e:
+        if _put_back(backend, run):
+            raise
+        outcome = engine_failed(e.detail)
     except Unavailable as e:
         _log.error("engine_failed", run_id=run.id, code=e.code, error=e.detail)
         outcome = engine_failed(e.detail)
@@ -55,6 +60,12 @@ def execute(backend: Backend, run_id: str) -> None:
         reason=outcome.reason,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _put_back(backend: Backend, run: Run) -> bool:
+    """Back to `queued`, if the run may still wait for an engine that does not answer, and nobody cancelled it."""
+    waited = (now() - run.created_at).total_seconds()
+    return waited < backend.settings.engine_patience_seconds and backend.store.release(run.id, run.attempt)
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> None:
@@ -157,6 +168,8 @@ def convert(backend: Backend, run: Run, target: Format) -> Path:
 
 def _converted(result: SandboxResult, outputs: Outputs, limits: Limits, target: Format) -> None:
     """ConversionFailed unless the sandbox wrote the whole file and says so."""
+    if result.ended is Ended.KILLED:
+        raise EngineError("the server is stopping: ask again when it is back")
     report, name = read_report(outputs), output_file(target)
     whole = report is not None and report.files.get(name) == outputs.size(name)
     if whole and result.ended is Ended.EXITED and result.exit_code == 0:

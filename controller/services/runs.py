@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from controller.errors import AirlockError, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
+from controller.errors import AirlockError, Busy, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
 from controller.model import Caller, Format, Input, Job, Profile, Run, Status, Word
 from controller.runlog import read_frames
-from controller.services.backend import Backend, now
+from controller.services.backend import Backend, now, waiting
 from controller.services.execution import convert, job_document
 from controller.services.tenants import new_id
 from controller.store.base import Page
@@ -20,6 +22,8 @@ from controller.workspace import Staging
 ENVIRONMENT = "default"
 SCRIPT, BUNDLE, JOB = "script.py", "bundle.zip", "job.json"
 _NO_RUN = "there is no run with this id"
+_LOOK_SECONDS = 1.0
+"""How often a waiting request looks whether its client is still there."""
 _POLL_SECONDS = 0.1
 """How often a followed log is looked at: a print is on its way to the reader within this time."""
 
@@ -121,13 +125,22 @@ def page(
     return backend.store.runs(caller.tenant_id, limit, status=status, created_after=created_after, before=before)
 
 
-def wait(backend: Backend, caller: Caller, run_id: str, seconds: float) -> Run:
-    """The run when it has ended, or as it is after this time."""
-    with backend.finished.watch(run_id) as ended:
+def wait(backend: Backend, caller: Caller, run_id: str, seconds: float, client_is_gone: Callable[[], bool]) -> Run:
+    """The run when it has ended, or as it is after this time, or when waiting makes no sense any more.
+
+    Where too many requests wait already, it is answered at once: a wait is a wish.
+    """
+    run = get(backend, caller, run_id)
+    if run.status.final or seconds <= 0:
+        return run
+    deadline = time.monotonic() + seconds
+    with suppress(Busy), waiting(backend), backend.finished.watch(run_id) as ended:
         run = get(backend, caller, run_id)
-        if run.status.final or seconds <= 0 or not ended.wait(seconds):
-            return run
+        while not run.status.final and (left := deadline - time.monotonic()) > 0:
+            if ended.wait(min(left, _LOOK_SECONDS)) or client_is_gone():
+                break
         return get(backend, caller, run_id)
+    return run
 
 
 def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
@@ -153,25 +166,29 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
 def output(backend: Backend, run: Run, format: Format) -> Path:
     """The file of the run's result in this format, made in a sandbox if it is not there yet.
 
-    Conflict when the run has none; ConversionFailed, EngineError, StorageFull. NotFound when it was deleted meanwhile.
+    Conflict when the run has none; ConversionFailed, EngineError, StorageFull, Busy. NotFound when it was deleted
+    meanwhile.
     """
     if run.status is not Status.SUCCEEDED:
         raise Conflict(f"the run has no output: its status is {run.status}", code="no_output")
     path = backend.workspaces.of(run.id).result(format)
     try:
-        return path if path.exists() else convert(backend, run, format)
+        if path.exists():
+            return path
+        with waiting(backend):
+            return convert(backend, run, format)
     except (AirlockError, FileNotFoundError):
         if backend.store.run(run.tenant_id, run.id) is None:
             raise NotFound(_NO_RUN) from None
         raise
 
 
-def image(backend: Backend, run: Run, name: str) -> bytes:
-    """The PNG of this name. NotFound."""
+def image(backend: Backend, run: Run, name: str) -> tuple[int, Iterator[bytes]]:
+    """The PNG of this name: its size, and its bytes in pieces. NotFound."""
     for stored in run.outcome.images if run.outcome else ():
         if stored.name == name:
             try:
-                return backend.workspaces.of(run.id).read_image(stored.offset, stored.bytes)
+                return stored.bytes, backend.workspaces.of(run.id).open_image(stored.offset, stored.bytes)
             except FileNotFoundError:
                 raise NotFound(_NO_RUN) from None
     raise NotFound("the run has no image of this name")
@@ -183,12 +200,17 @@ def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes]]:
         yield stream, data
 
 
-def follow(backend: Backend, caller: Caller, run_id: str) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written."""
+def follow(
+    backend: Backend, caller: Caller, run_id: str, client_is_gone: Callable[[], bool]
+) -> Iterator[tuple[int, bytes] | Run | None]:
+    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written.
+
+    Busy when too many requests wait. Ends early when the client is gone or the server stops.
+    """
     path, offset = backend.workspaces.of(run_id).log, 0
-    with backend.finished.watch(run_id) as ended:
-        run = get(backend, caller, run_id)
-        while True:
+    with waiting(backend), backend.finished.watch(run_id) as ended:
+        run: Run | None = get(backend, caller, run_id)
+        while run is not None:
             final = run.status.final
             for stream, data, end in read_frames(path, offset):
                 offset = end
@@ -196,10 +218,9 @@ def follow(backend: Backend, caller: Caller, run_id: str) -> Iterator[tuple[int,
             if final:
                 yield run
                 return
+            if backend.finished.closed or client_is_gone():
+                return
             if ended.wait(_POLL_SECONDS):
                 ended.clear()
-                found = backend.store.run(caller.tenant_id, run_id)
-                if found is None:
-                    return  # deleted as soon as it ended
-                run = found
+                run = backend.store.run(caller.tenant_id, run_id)  # None: deleted as soon as it ended
             yield None

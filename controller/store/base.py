@@ -59,10 +59,13 @@ class Store(Protocol):
         created_after: datetime | None = None,
         before: tuple[datetime, str] | None = None,
     ) -> Page:
-        """Newest first; `before` is an earlier page's."""
+        """Newest first, at most `limit` of them (fewer when they are large); `before` is an earlier page's."""
 
     def claim(self, run_id: str, now: datetime) -> Run | None:
         """queued -> running, attempt + 1, for exactly one caller; None for everybody else."""
+
+    def release(self, run_id: str, attempt: int) -> bool:
+        """running -> queued again, for the attempt that was claimed; False when its end was asked for meanwhile."""
 
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime) -> bool:
         """running -> the outcome's status, only for the attempt that was claimed; False when it is no longer ours."""
@@ -83,8 +86,6 @@ class Store(Protocol):
 
     def run_ids(self) -> list[str]:
         """Every run's id, of all tenants."""
-
-    def queued(self) -> int: ...
 
     def check(self) -> None:
         """Answer a trivial query, or raise StoreError."""

@@ -34,6 +34,8 @@ from controller.store.tables import api_keys, runs, tenants
 
 _FINAL = [status for status in Status if status.final]
 _BUSY_MILLISECONDS = 10_000
+PAGE_BYTES = 2 << 20
+"""An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
 
 
 class SqlStore:
@@ -129,9 +131,12 @@ class SqlStore:
         if before is not None:
             query = query.where(tuple_(runs.c.created_at, runs.c.id) < before)
         query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
+        weights = query.with_only_columns(func.coalesce(func.length(runs.c.outcome), 0))
         with self._reading() as db:
-            found = [_run(row) for row in db.execute(query).mappings()]
-        page, more = found[:limit], len(found) > limit
+            count = _fitting(list(db.execute(weights).scalars()))
+            found = [_run(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
+        size = min(limit, count, len(found))
+        page, more = found[:size], len(found) > size
         return Page(runs=tuple(page), before=(page[-1].created_at, page[-1].id) if more else None)
 
     def claim(self, run_id: str, now: datetime) -> Run | None:
@@ -144,6 +149,12 @@ class SqlStore:
         with self._writing() as db:
             row = db.execute(statement).mappings().first()
         return _run(row) if row else None
+
+    def release(self, run_id: str, attempt: int) -> bool:
+        claimed = (runs.c.id == run_id) & (runs.c.status == Status.RUNNING) & (runs.c.attempt == attempt)
+        statement = update(runs).where(claimed, runs.c.cancel_requested == 0)
+        with self._writing() as db:
+            return db.execute(statement.values(status=Status.QUEUED, started_at=None)).rowcount == 1
 
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime) -> bool:
         statement = (
@@ -186,17 +197,22 @@ class SqlStore:
         with self._reading() as db:
             return list(db.execute(select(runs.c.id)).scalars())
 
-    def queued(self) -> int:
-        with self._reading() as db:
-            query = select(func.count()).select_from(runs).where(runs.c.status == Status.QUEUED)
-            return int(db.execute(query).scalar_one())
-
     def check(self) -> None:
         with self._reading() as db:
             db.execute(text("SELECT 1"))
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _fitting(weights: list[int]) -> int:
+    """How many of the first rows are read together: one at least, and no more than PAGE_BYTES of outcomes."""
+    total = 0
+    for count, weight in enumerate(weights):
+        total += weight
+        if total > PAGE_BYTES and count:
+            return count
+    return len(weights)
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
     def _complete(response: Response) -> Response:
         if response.status_code >= 400 and body.expected(request.environ):
             environ = request.environ
-            response.call_on_close(lambda: body.discard(environ))
+            seconds = body.DISCARD_SECONDS if "caller" in g else body.STRANGER_SECONDS
+            response.call_on_close(lambda: body.discard(environ, seconds))
         response.headers["X-Request-Id"] = g.get("request_id", "")
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)

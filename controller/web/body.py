@@ -5,7 +5,9 @@ Werkzeug's own stream is not used: it refuses a body of exactly the limit, and w
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Request
@@ -18,6 +20,8 @@ CHUNK_BYTES = 1 << 20
 STALL_SECONDS = 60.0
 """A client that sends nothing for so long has gone, or holds a thread of ours on purpose."""
 DISCARD_SECONDS = 30.0
+STRANGER_SECONDS = 2.0
+"""For a client that has proved no key."""
 _DISCARD_STALL_SECONDS = 5.0
 
 
@@ -68,24 +72,41 @@ def expected(environ: dict[str, Any]) -> bool:
     return environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
 
 
-def discard(environ: dict[str, Any]) -> None:
-    """After a refusal: take in what the client still sends, for a while.
+def discard(environ: dict[str, Any], seconds: float) -> None:
+    """After a refusal: take in what the client still sends, for so long at most.
 
     Most clients send everything before they read. Were the connection closed on them, they would see a broken pipe
     and never the answer that says why.
     """
-    stream, socket = environ["wsgi.input"], environ.get("gunicorn.socket")
-    deadline = time.monotonic() + DISCARD_SECONDS
-    _set_patience(socket, _DISCARD_STALL_SECONDS)
+    stream, connection = environ["wsgi.input"], environ.get("gunicorn.socket")
+    deadline = time.monotonic() + seconds
+    _set_patience(connection, min(seconds, _DISCARD_STALL_SECONDS))
     try:
         while time.monotonic() < deadline and stream.read(CHUNK_BYTES):
             pass
     except (OSError, ParseException):
         return  # the client is gone, or nobody can say where its next request would begin: gunicorn closes
     finally:
-        _set_patience(socket, None)
+        _set_patience(connection, None)
 
 
-def _set_patience(socket: Any, seconds: float | None) -> None:
-    if socket is not None:
-        socket.settimeout(seconds)
+def departure(environ: dict[str, Any]) -> Callable[[], bool]:
+    """A question to ask while a request waits: has its client gone?"""
+    connection = environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+
+    def is_gone() -> bool:
+        try:
+            return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False  # nothing to read, and nobody has hung up
+        except OSError:
+            return True
+
+    return is_gone
+
+
+def _set_patience(connection: Any, seconds: float | None) -> None:
+    if connection is not None:
+        connection.settimeout(seconds)

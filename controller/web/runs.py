@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from controller.model import OUTPUT_FORMATS, Caller, Format, Run
 from controller.runlog import STDERR
 from controller.services import runs
 from controller.services.backend import Backend
-from controller.web import auth
+from controller.web import auth, body
 from controller.web.documents import (
     ImageList,
     ImagePath,
@@ -103,7 +104,8 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
             submission = receive(request, staging, backend.settings)
             run = runs.submit(backend, caller, staging, submission)
         if query.wait:
-            run = runs.wait(backend, caller, run.id, min(query.wait, backend.settings.max_wait_seconds))
+            seconds = min(query.wait, backend.settings.max_wait_seconds)
+            run = runs.wait(backend, caller, run.id, seconds, body.departure(request.environ))
         return run_document(run), 200 if run.status.final else 202, {"Location": f"/v1/runs/{run.id}"}
 
     @bp.post("/<run_id>/cancel", summary="Stop a run", responses={202: RunDocument, **_answers(404, 409)})
@@ -132,7 +134,7 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
     def one(path: RunPath, query: WaitQuery) -> dict[str, Any]:
         """The run as it is, or as it is when it ends within `wait` seconds."""
         seconds = min(query.wait, backend.settings.max_wait_seconds)
-        return run_document(runs.wait(backend, auth.caller(), path.run_id, seconds))
+        return run_document(runs.wait(backend, auth.caller(), path.run_id, seconds, body.departure(request.environ)))
 
     @bp.get(
         "/<run_id>/log",
@@ -144,9 +146,9 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
         caller = auth.caller()
         run = runs.get(backend, caller, path.run_id)
         if request.accept_mimetypes.best_match(["text/plain", "text/event-stream"]) == "text/event-stream":
-            return _stream(_events(backend, caller, run.id), "text/event-stream")
+            return _stream(_events(_follow(backend, caller, run.id)), "text/event-stream")
         if query.follow == "1":
-            return _stream(_text(backend, caller, run.id), "text/plain; charset=utf-8")
+            return _stream(_text(_follow(backend, caller, run.id)), "text/plain; charset=utf-8")
         return _stream((data for _, data in runs.log(backend, run)), "text/plain; charset=utf-8")
 
 
@@ -196,7 +198,8 @@ def _results(bp: APIBlueprint, backend: Backend) -> None:
     )
     def image(path: ImagePath, query: NoQuery) -> Response:
         run = runs.get(backend, auth.caller(), path.run_id)
-        return Response(runs.image(backend, run, path.name), mimetype="image/png")
+        size, pieces = runs.image(backend, run, path.name)
+        return Response(pieces, mimetype="image/png", headers={"Content-Length": str(size)})
 
 
 def _negotiated() -> Format:
@@ -217,16 +220,25 @@ def _stream(chunks: Iterator[bytes], media_type: str) -> Response:
     return response
 
 
-def _text(backend: Backend, caller: Caller, run_id: str) -> Iterator[bytes]:
-    for item in runs.follow(backend, caller, run_id):
+_Followed = Iterator[tuple[int, bytes] | Run | None]
+
+
+def _follow(backend: Backend, caller: Caller, run_id: str) -> _Followed:
+    """Begun before the answer is, so that a refusal can still be one."""
+    items = runs.follow(backend, caller, run_id, body.departure(request.environ))
+    return itertools.chain([next(items, None)], items)
+
+
+def _text(items: _Followed) -> Iterator[bytes]:
+    for item in items:
         if isinstance(item, tuple):
             yield item[1]
 
 
-def _events(backend: Backend, caller: Caller, run_id: str) -> Iterator[bytes]:
+def _events(items: _Followed) -> Iterator[bytes]:
     decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in (0, 1, 2)}
     spoken = time.monotonic()
-    for item in runs.follow(backend, caller, run_id):
+    for item in items:
         if isinstance(item, tuple):
             stream, data = item
             name = "stderr" if stream == STDERR else "stdout"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -25,6 +28,8 @@ _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
 )
 
+READY_SECONDS = 1.0
+
 
 class Alive(BaseModel):
     status: str
@@ -41,6 +46,7 @@ class AssetPath(BaseModel):
 
 def blueprint(backend: Backend) -> APIBlueprint:
     bp = APIBlueprint("service", __name__, abp_tags=[Tag(name="service")])
+    checked = _Recent(lambda: {"store": _store_check(backend), **_engine_checks(backend)})
 
     @bp.get("/healthz", summary="Is the server alive?", responses={200: Alive})
     def healthz() -> dict[str, str]:
@@ -49,7 +55,7 @@ def blueprint(backend: Backend) -> APIBlueprint:
     @bp.get("/readyz", summary="Can it execute runs?", responses={200: Ready, 503: Ready})
     def readyz() -> tuple[dict[str, Any], int]:
         """Asks the engine, the store and for the image; each is `ok` or an error's code (docs/errors.md)."""
-        checks = {"store": _store_check(backend), **_engine_checks(backend)}
+        checks = checked()
         ready = all(found == "ok" for found in checks.values())
         return {"ready": ready, "checks": checks}, 200 if ready else 503
 
@@ -70,6 +76,23 @@ def blueprint(backend: Backend) -> APIBlueprint:
         return send_from_directory(_ASSETS, path.name)
 
     return bp
+
+
+class _Recent:
+    """An answer that is asked for by everybody and changes slowly: made again after a second, by one thread."""
+
+    def __init__(self, make: Callable[[], dict[str, str]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made = float("-inf")
+        self._answer: dict[str, str] = {}
+
+    def __call__(self) -> dict[str, str]:
+        with self._lock:
+            if time.monotonic() - self._made > READY_SECONDS:
+                self._answer = self._make()
+                self._made = time.monotonic()
+            return self._answer
 
 
 def _store_check(backend: Backend) -> str:

@@ -52,13 +52,18 @@ def test_a_killed_server_loses_no_accepted_run(make_server):
     assert list((second.data_dir / "uploads").iterdir()) == []
 
 
+def begun(server, run_id, attempt):
+    """Whether this attempt of the run has been claimed."""
+    return until(lambda: run_of(server, run_id, wait=0)["attempt"] == attempt, 30)
+
+
 def test_a_run_that_keeps_killing_the_server_is_given_up(make_server):
     """After the last attempt it fails by name, and is not begun again."""
     server = make_server(AIRLOCK_MAX_ATTEMPTS="2")
     run_id, key = accepted(server, SLEEPER % 60), server.key
 
-    for _ in range(2):
-        assert asleep(server, run_id)
+    for attempt in (1, 2):
+        assert begun(server, run_id, attempt)
         server.stop(signal.SIGKILL)
         server = make_server(AIRLOCK_MAX_ATTEMPTS="2", key=key)
 
@@ -153,7 +158,7 @@ def test_docker_that_goes_away_during_a_run_is_named(make_server, docker_way):
 
 def test_docker_that_is_away_before_a_run_is_named(make_server, tmp_path):
     """The server starts, says that it is not ready, and the accepted run fails by name."""
-    server = make_server(DOCKER_HOST=f"unix://{tmp_path}/nobody.sock")
+    server = make_server(DOCKER_HOST=f"unix://{tmp_path}/nobody.sock", AIRLOCK_ENGINE_PATIENCE_SECONDS="0")
 
     ready = server.get("/readyz")
     run = server.submit(QUICK)
@@ -161,6 +166,46 @@ def test_docker_that_is_away_before_a_run_is_named(make_server, tmp_path):
     assert ready.status_code == 503
     assert (run["status"], run["reason"]) == ("failed", "engine_error")
     assert "does not answer" in run["error"]["message"]
+
+
+def test_runs_wait_for_a_docker_that_comes_back(make_server, tmp_path):
+    """A restart of Docker loses nobody's run: what could not be begun is begun later."""
+    way = tmp_path / "docker.sock"
+    server = make_server(DOCKER_HOST=f"unix://{way}")
+    run_id = accepted(server, QUICK)
+    assert until(lambda: "run_not_begun" in server.log_path.read_text(), 30)
+    before = run_of(server, run_id, wait=0)["status"]
+
+    back = CutSocket(way)
+    try:
+        run = run_of(server, run_id)
+
+        assert before == "queued"
+        assert run["status"] == "succeeded"
+    finally:
+        server.stop()
+        back.cut()
+
+
+def test_a_server_that_is_stopped_while_somebody_follows_leaves_nothing(make_server):
+    """SIGTERM ends the followed log at once, and the run that does not end in time; it is begun again later."""
+    server = make_server(AIRLOCK_WORKERS="1")
+    run_id = accepted(server, SLEEPER % 60)
+    assert asleep(server, run_id)
+    followed = server.get(f"/v1/runs/{run_id}/log?follow=1", stream=True)
+    began = time.monotonic()
+
+    server.stop(signal.SIGTERM)
+
+    text = followed.text
+    assert "asleep" in text
+    assert time.monotonic() - began < 40
+    assert server.containers() == []
+    assert "run_finished" not in server.log_path.read_text()
+    again = make_server(key=server.key, AIRLOCK_WORKERS="1")
+    assert until(lambda: run_of(again, run_id, wait=0)["attempt"] == 2)
+    again.post(f"/v1/runs/{run_id}/cancel")
+    assert run_of(again, run_id)["status"] == "cancelled"
 
 
 def test_a_missing_image_is_named(make_server):

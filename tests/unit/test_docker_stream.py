@@ -1,11 +1,14 @@
 """The attach stream is cut back into what the script wrote, however it arrives."""
 
+import fcntl
+import resource
+import socket
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.engines.docker_stream import Demultiplexer
+from controller.engines.docker_stream import Attachment, Demultiplexer
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -28,6 +31,24 @@ def test_every_byte_comes_out_once_in_order_whatever_the_pieces(frames, cuts):
 
     got = [(stream, byte) for stream, data in out for byte in data]
     assert got == [(stream, byte) for stream, data in frames for byte in data]
+
+
+def test_a_descriptor_above_1023_can_be_read():
+    """A server with many clients has such; select() would fail there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    near, far = socket.socketpair()
+    high = socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD_CLOEXEC, 2000))
+    near.close()
+    attachment = Attachment(high)
+
+    far.sendall(frame(1, b"hello"))
+    arrived = attachment.read(5)
+
+    attachment.close()
+    far.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert arrived == [(1, b"hello")]
 
 
 def test_a_header_in_two_pieces_is_put_together():

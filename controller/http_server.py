@@ -1,0 +1,139 @@
+"""gunicorn, embedded: one process with many threads, in which the server lives; and what it needs to stand alone.
+
+gunicorn expects a buffering proxy in front. Airlock should have one too (docs/operations.md), yet must not fall over
+without: a slow or silent client costs a thread for seconds, not for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+
+from controller.config import Settings
+
+HEAD_SECONDS = 15.0
+"""For the head of a request to arrive, from when a thread waits for it."""
+UNREAD_MILLISECONDS = 60_000
+"""For a client to take in some of an answer."""
+IN_FLIGHT_SECONDS = 10
+"""For requests in flight when the server is asked to stop; those that wait for something are ended at once."""
+STOP_SECONDS = 75
+"""For everything: requests, running runs, their containers. After it the process is killed."""
+_CONNECTIONS_PER_THREAD = 8
+_OWN_DESCRIPTORS = 256
+
+
+class Serving(Protocol):
+    """What is served, in the serving process."""
+
+    web: Flask
+
+    def stop(self) -> None:
+        """Nobody may wait any longer. Called in a signal handler."""
+
+    def close(self) -> None:
+        """The last request is answered: end everything."""
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker, with an end to patience."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._heads: dict[Any, float] = {}
+
+    def init_process(self) -> None:
+        # Only in this process: its parent waits STOP_SECONDS for all of it.
+        self.cfg.set("graceful_timeout", IN_FLIGHT_SECONDS)
+        super().init_process()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        self.app.stop()
+
+    def handle(self, conn: Any) -> Any:
+        """In a thread of the pool: read a request's head, and answer it."""
+        self._heads[conn] = time.monotonic()
+        with suppress(OSError):
+            conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+        try:
+            return super().handle(conn)
+        finally:
+            self._heads.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        self._heads.pop(conn, None)  # its head is here
+        return super().handle_request(req, conn)
+
+    def murder_pending(self) -> None:
+        """Called about once a second: hang up on heads that do not come to their end."""
+        super().murder_pending()
+        latest = time.monotonic() - HEAD_SECONDS
+        for conn, since in list(self._heads.items()):
+            if since < latest:
+                with suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+class HttpServer(BaseApplication):  # type: ignore[misc]
+    """`start` is called in the serving process, after the fork: threads and connections do not survive one."""
+
+    def __init__(self, settings: Settings, start: Callable[[], Serving]) -> None:
+        self._settings = settings
+        self._start = start
+        self._serving: Serving | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        for name, value in {
+            "bind": f"{settings.host}:{settings.port}",
+            "worker_class": Worker,
+            "workers": 1,
+            "threads": settings.threads,
+            "worker_connections": _connections(settings.threads),
+            "graceful_timeout": STOP_SECONDS,
+            "keepalive": 15,
+            "proc_name": "airlock",
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": lambda arbiter: self._say_where(),
+            "worker_exit": lambda arbiter, worker: self._close(),
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        self._serving = self._start()
+        return self._serving.web
+
+    def stop(self) -> None:
+        if self._serving is not None:
+            self._serving.stop()
+
+    def _say_where(self) -> None:
+        print(f"Airlock listens on http://{self._settings.host}:{self._settings.port}  (API: /docs)", flush=True)
+
+    def _close(self) -> None:
+        if self._serving is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked twice is asked once
+            self._serving.close()
+
+
+def _connections(threads: int) -> int:
+    """How many clients may be connected: as many as the descriptors allow, so that accepting one never fails."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = threads * _CONNECTIONS_PER_THREAD
+    if hard == resource.RLIM_INFINITY:
+        return wanted
+    # Each request may open a few files of its own.
+    return max(threads + 1, min(wanted, hard - 4 * threads - _OWN_DESCRIPTORS))
