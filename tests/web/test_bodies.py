@@ -271,7 +271,7 @@ def test_a_full_disk_refuses_the_upload_and_keeps_nothing(
     tiny_disk: Path, make_server: Callable[..., RunningServer]
 ) -> None:
     """507 while it is full, and the next run is as any other once there is room."""
-    server = make_server()
+    server = make_server(AIRLOCK_MIN_FREE_BYTES="0")
     free = os.statvfs(tiny_disk).f_bavail
 
     answers = [
@@ -301,7 +301,7 @@ def test_a_run_that_ends_on_a_full_disk_reaches_its_final_state(
     tiny_disk: Path, make_server: Callable[..., RunningServer]
 ) -> None:
     """How it ended is written down as soon as there is room again; nobody has to restart the server."""
-    server = make_server()
+    server = make_server(AIRLOCK_MIN_FREE_BYTES="0")
     run = server.submit("import time\ndef azureml_main(a, b):\n    time.sleep(1)\n    return a,\n", wait=0)
     assert until(lambda: server.get(f"/v1/runs/{run['id']}").json()["status"] == "running")
     with (tiny_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
@@ -316,6 +316,16 @@ def test_a_run_that_ends_on_a_full_disk_reaches_its_final_state(
     assert before == "running"
     assert ended["status"] in ("succeeded", "failed")
     assert server.submit(SCRIPT.decode())["status"] == "succeeded"
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing_more(make_server: Callable[..., RunningServer]) -> None:
+    """Refused before anything of the body is kept, while there is still room to write down how runs end."""
+    server = make_server(AIRLOCK_MIN_FREE_BYTES=str(1 << 60))
+
+    answer = server.post("/v1/runs", files={"script": SCRIPT})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (507, "storage_full", 1 << 60)
+    assert list((server.data_dir / "uploads").iterdir()) == []
 
 
 def worker_memory(server: RunningServer) -> tuple[int, int]:
