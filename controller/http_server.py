@@ -6,7 +6,9 @@ without: a slow or silent client costs a thread for seconds, not for as long as 
 
 from __future__ import annotations
 
+import functools
 import resource
+import selectors
 import signal
 import socket
 import time
@@ -59,6 +61,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
         self.app.stop()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """A connection that has said nothing yet waits among the idle ones, as gunicorn has it only after 5 s in a
+        thread: so many of them would hold all threads.
+        """
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.timeout = time.monotonic() + HEAD_SECONDS
+        self.pending_conns.append(conn)
+        readable = functools.partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def handle(self, conn: Any) -> Any:
         """In a thread of the pool: read a request's head, and answer it."""

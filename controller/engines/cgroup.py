@@ -6,6 +6,7 @@ A controller that sees no host cgroups (in a container without /sys/fs/cgroup) r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,16 @@ class CgroupReader:
     memory: Path
     unified: bool
     last: Counters = field(default_factory=Counters)
+
+    def bound_socket_buffers(self, limit_bytes: int) -> None:
+        """Bound what the kernel keeps in the sandbox's socket buffers, loopback's too.
+
+        Version 2 counts them as the sandbox's memory. Version 1 counts them as nobody's until a limit is written, and
+        runc no longer writes Docker's KernelMemoryTCP.
+        """
+        if not self.unified:
+            with suppress(OSError):  # the host's cgroups are out of this controller's reach, as its counters are
+                (self.memory / "memory.kmem.tcp.limit_in_bytes").write_text(str(limit_bytes))
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""

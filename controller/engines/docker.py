@@ -31,6 +31,7 @@ TICK_SECONDS = 0.1
 ORPHAN_SECONDS = 600
 """A container this long past its deadline belongs to a server that is gone: any server's sweep removes it."""
 _CALL_SECONDS = 60
+_SOCKET_BYTES = 16 << 20
 _GRACE_SECONDS = 15
 """For Docker to report the end of a container that was killed."""
 
@@ -197,6 +198,7 @@ class DockerEngine:
             api.start(sandbox.container_id)
             started = time.monotonic()
             counters = cgroup.reader(sandbox.container_id, parent, version=version, driver=driver)
+            counters.bound_socket_buffers(_SOCKET_BYTES)  # before the go signal: the script has no socket yet
             ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
             state = self._inspect(sandbox)
             wall = time.monotonic() - started

@@ -160,15 +160,3 @@ def test_the_doctor_finds_this_host_fit(server: RunningServer, tmp_path: Path) -
     assert result.returncode == 0
     assert "came and went" in findings["sandbox"]["found"]
     assert findings["image"]["found"].startswith(os.environ.get("AIRLOCK_IMAGE", "airlock-sandbox:latest"))
-
-
-def test_the_demo(tmp_path: Path) -> None:
-    """The tour as `make demo` gives it, on a daemon that is there: it checks its own results, and ends well."""
-    result = subprocess.run(
-        [sys.executable, ROOT / "scripts/demo"], cwd=tmp_path, capture_output=True, text=True, timeout=280
-    )
-
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Hello, World!" in result.stdout
-    assert "No container is left" in result.stdout
-    assert (ROOT / "demo-output" / "scatter_matrix.png").exists()

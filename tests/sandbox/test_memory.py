@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sandbox import check_clean, ended, submit
+from sandbox import SCRIPTS, check_clean, ended, submit, table
 
 from tests.running import RunningServer
 
@@ -79,3 +79,14 @@ def test_no_run_exceeds_its_memory(runs: dict[str, list[Any]], name: str) -> Non
     peaks = [run["usage"]["peak_memory_bytes"] for run in runs[name]]
 
     assert MEMORY_BYTES // 2 < max(peaks) <= MEMORY_BYTES, peaks
+
+
+def test_buffers_of_sockets_are_bounded(server: RunningServer) -> None:
+    """What the kernel keeps for loopback sockets is the run's memory, or small: 400 MB of it cannot be had beside."""
+
+    run = server.submit((SCRIPTS / "sockets.py").read_text(), memory_bytes=MEMORY_BYTES)
+
+    if run["status"] == "succeeded":
+        assert int(table(server, run)["finding"][0]) < 64 * MIB
+    else:
+        assert run["reason"] == "out_of_memory"

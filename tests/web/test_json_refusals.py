@@ -134,9 +134,9 @@ JSON_CASES = {
         413,
         "too_large",
     ),
-    "over 16 MiB": (
-        json_body(dataframe1={"records": [{"a": "x" * (16 * MIB)}]}),
-        ["16777216", "multipart/form-data"],
+    "over 2 MiB": (
+        json_body(dataframe1={"records": [{"a": "x" * (2 * MIB)}]}),
+        ["2097152", "multipart/form-data"],
         413,
         "too_large",
     ),

@@ -22,6 +22,8 @@ from wire import (
     script_of,
 )
 
+from controller.config import Settings
+
 if TYPE_CHECKING:
     from tests.running import RunningServer
 
@@ -224,7 +226,7 @@ def test_what_is_just_within_the_limits_is_accepted(server: RunningServer, data:
 
 
 def test_limits_above_the_maximum_are_cut_and_the_run_says_so(server: RunningServer) -> None:
-    """A timeout of a year is an hour, all memory is 8 GiB; the answer has the numbers that count."""
+    """A timeout of a year is an hour, all memory is the host's share; the answer has the numbers that count."""
     year = 365 * 24 * 3600
 
     answer = server.post(
@@ -235,5 +237,5 @@ def test_limits_above_the_maximum_are_cut_and_the_run_says_so(server: RunningSer
 
     limits = answer.json()["limits"]
     assert answer.status_code == 202
-    assert (limits["timeout_seconds"], limits["memory_bytes"]) == (3600, 8 << 30)
+    assert (limits["timeout_seconds"], limits["memory_bytes"]) == (3600, Settings().max_memory_bytes)
     assert limits["cpus"] < 10**4
