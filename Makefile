@@ -24,7 +24,7 @@ serve: image  ## start the server; the first time it prints an API key, once
 
 test: image  ## every test, in real containers
 	scripts/set-up tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 check: setup  ## lint, types, and which floor may import which
 	$(PYTHON) -m ruff check . scripts/demo

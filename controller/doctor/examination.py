@@ -163,8 +163,8 @@ def _run_nothing(api: Any, settings: Settings, info: dict[str, Any], folder: Pat
 
     from controller.engines import cgroup
     from controller.engines.base import RUNNER_COMMAND, SandboxSpec
-    from controller.engines.docker import UidPool
     from controller.engines.docker_request import create_request
+    from controller.engines.uids import UidPool
 
     run_id = f"doctor-{os.getpid()}-{time.time_ns()}"
     spec = SandboxSpec(run_id, 1, settings.image, folder, folder, settings.limits())

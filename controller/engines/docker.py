@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import threading
 import time
@@ -20,12 +19,12 @@ from controller.engines import cgroup
 from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, create_request
 from controller.engines.docker_stream import Attachment
+from controller.engines.uids import UidPool
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
 from controller.model import Usage
 
 _log = structlog.get_logger(__name__)
 
-FIRST_UID, UIDS = 200_000, 65_536
 TICK_SECONDS = 0.1
 """How often counters are read, and a kill is looked for, while nothing arrives."""
 ORPHAN_SECONDS = 600
@@ -34,28 +33,6 @@ _CALL_SECONDS = 60
 _SOCKET_BYTES = 16 << 20
 _GRACE_SECONDS = 15
 """For Docker to report the end of a container that was killed."""
-
-
-class UidPool:
-    """A uid for each run, the same one not again before all others were used (65,536 runs)."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = random.randrange(UIDS)  # noqa: S311 - not a secret, only a place to begin
-        self._taken: set[int] = set()
-
-    @contextmanager
-    def take(self) -> Iterator[int]:
-        with self._lock:
-            while (uid := FIRST_UID + self._next) in self._taken:
-                self._next = (self._next + 1) % UIDS
-            self._next = (self._next + 1) % UIDS
-            self._taken.add(uid)
-        try:
-            yield uid
-        finally:
-            with self._lock:
-                self._taken.discard(uid)
 
 
 @dataclass
@@ -223,29 +200,15 @@ class DockerEngine:
         *,
         deadline: float,
     ) -> Ended:
-        """Send the go signal and drain the log until the stream ends, the time is up, or somebody kills it."""
+        """Send the go signal; drain the log and watch the clock until the container is dead.
+
+        The end of a run is the runner's death, not the end of its output: a script may close that and run on. And the
+        log is drained to its end even after a kill: Docker does not call a container dead while it holds output.
+        """
         with suppress(OSError):  # it may have died before it read; its exit code tells
             attachment.send(GO_SIGNAL)
+        ended, give_up, streaming, pause = Ended.EXITED, float("inf"), True, 0.004
         while True:
-            left = deadline - time.monotonic()
-            if sandbox.killed.is_set() or left <= 0:
-                break
-            counters.sample()
-            arrived = attachment.read(min(TICK_SECONDS, left))
-            if arrived is None:
-                counters.sample()
-                break
-            for stream, data in arrived:
-                sink(stream, data)
-        return self._await_end(sandbox, counters, deadline)
-
-    def _await_end(self, sandbox: _Sandbox, counters: cgroup.CgroupReader, deadline: float) -> Ended:
-        """Wait for the container's death: the end of a run is the runner's death, not the end of its output.
-
-        A script may close its output and run on, so the clock is watched here too.
-        """
-        pause, ended, give_up = 0.004, Ended.EXITED, float("inf")
-        while self._inspect(sandbox)["Running"]:
             now = time.monotonic()
             if ended is Ended.EXITED and (sandbox.killed.is_set() or now >= deadline):
                 ended = Ended.KILLED if sandbox.killed.is_set() else Ended.DEADLINE
@@ -253,12 +216,21 @@ class DockerEngine:
                 give_up = now + _GRACE_SECONDS
             if now >= give_up:
                 raise EngineError(f"Docker did not end the container within {_GRACE_SECONDS} s of its kill")
-            counters.sample()
-            time.sleep(pause)
-            pause = min(pause * 1.5, TICK_SECONDS)
-        if ended is Ended.EXITED and sandbox.killed.is_set():
-            return Ended.KILLED
-        return ended
+            if streaming:
+                arrived = attachment.read(min(TICK_SECONDS, deadline - now) if ended is Ended.EXITED else TICK_SECONDS)
+                counters.sample()
+                for stream, data in arrived or ():
+                    sink(stream, data)
+                streaming = arrived is not None
+                if arrived or (streaming and ended is Ended.EXITED):
+                    continue
+            if not self._inspect(sandbox)["Running"]:
+                break
+            if not streaming:
+                counters.sample()
+                time.sleep(pause)
+                pause = min(pause * 1.5, TICK_SECONDS)
+        return Ended.KILLED if sandbox.killed.is_set() else ended
 
     def _inspect(self, sandbox: _Sandbox) -> dict[str, Any]:
         state: dict[str, Any] = self._api().inspect_container(sandbox.container_id)["State"]

@@ -8,8 +8,9 @@ import docker
 import pytest
 from engine_contract import EngineContract
 
-from controller.engines.docker import FIRST_UID, ORPHAN_SECONDS, UIDS, DockerEngine, UidPool
+from controller.engines.docker import ORPHAN_SECONDS, DockerEngine
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL
+from controller.engines.uids import FIRST_UID, UIDS, UidPool
 from controller.errors import EngineUnavailable
 from controller.services.tenants import new_id
 

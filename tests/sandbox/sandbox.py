@@ -13,7 +13,7 @@ import docker
 import pyarrow as pa
 import requests
 
-from controller.engines.docker import FIRST_UID, UIDS
+from controller.engines.uids import FIRST_UID, UIDS
 from tests.running import RunningServer
 
 SCRIPTS = Path(__file__).parent / "scripts"

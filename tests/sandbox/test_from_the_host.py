@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sandbox import cgroup_file, living, processes_of, status_of
 
-from controller.engines.docker import FIRST_UID, UIDS
+from controller.engines.uids import FIRST_UID, UIDS
 from tests.running import RunningServer
 
 MIB = 1 << 20

@@ -11,12 +11,10 @@ import pytest
 import requests
 from wire import MULTIPART, SCRIPT_PART, SECURITY_HEADERS, multipart, refused, well_formed
 
-from controller.services.tenants import new_id
-
 if TYPE_CHECKING:
     from tests.running import RunningServer
 
-MISSING = new_id("run")
+MISSING = "run_" + "0123456789abcdef" * 2
 OF_ONE_RUN = [
     ("GET", ""),
     ("DELETE", ""),
