@@ -33,6 +33,7 @@ check: setup  ## lint, types, and which floor may import which
 
 bench: image  ## measure what a run costs
 	$(PYTHON) benchmarks/latency.py
+	$(PYTHON) benchmarks/tables.py --megabytes 100
 
 lock: setup  ## write the locked versions in requirements/ anew
 	$(PYTHON) -m pip install --quiet uv

@@ -78,8 +78,9 @@ class Settings(BaseSettings):
     work_inodes: Annotated[int, Field(gt=0, description="files in /work")] = 20_000
     output_bytes: Annotated[int, Field(gt=0, description="largest file a run may write, results included")] = 1 * GIB
     log_bytes: Annotated[int, Field(ge=1 * KIB, description="log kept of a run: first and last half")] = 1 * MIB
-    images: Annotated[int, Field(ge=0, description="PNGs kept of a run")] = 100
+    images: Annotated[int, Field(ge=0, description="images kept of a run")] = 100
     images_bytes: Annotated[int, Field(ge=0, description="size of all of them")] = 64 * MIB
+    inflated_bytes: Annotated[int, Field(gt=0, description="an unpacked .gz, .zst; at most half the memory")] = 1 * GIB
 
     @classmethod
     def settings_customise_sources(
@@ -98,9 +99,10 @@ class Settings(BaseSettings):
         self, timeout_seconds: float | None = None, memory_bytes: int | None = None, cpus: float | None = None
     ) -> Limits:
         """The limits a run gets: what it asked for or the default, cut to the maximum."""
+        memory_bytes = min(memory_bytes or self.memory_bytes, self.max_memory_bytes)
         return Limits(
             timeout_seconds=min(timeout_seconds or self.timeout_seconds, self.max_timeout_seconds),
-            memory_bytes=min(memory_bytes or self.memory_bytes, self.max_memory_bytes),
+            memory_bytes=memory_bytes,
             cpus=min(cpus or self.cpus, self.max_cpus),
             processes=self.processes,
             work_bytes=self.work_bytes,
@@ -109,4 +111,5 @@ class Settings(BaseSettings):
             log_bytes=self.log_bytes,
             images=self.images,
             images_bytes=self.images_bytes,
+            inflated_bytes=min(self.inflated_bytes, memory_bytes // 2),
         )

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from docker.client import DockerClient
-from docker.errors import DockerException, NotFound
+from docker.errors import DockerException
 
+from controller.engines.docker_files import read_image_file
 from controller.errors import EngineError, EngineUnavailable
+from controller.sandbox_source import sandbox_source
 
 TAG = "airlock-sandbox:latest"
 KIND_LABEL = "airlock.image"
@@ -100,14 +100,14 @@ class SandboxImage:
     packages: tuple[Package, ...]
 
 
-def checkout_sources(
+def installed_sources(
     base_image: str = "", channel: str = "", pip_index_url: str = "", *, always_stand_in: bool = False
 ) -> Sources:
-    """The sources in the checkout that this module is part of. Raises EngineError where it is in none."""
-    root = Path(__file__).resolve().parent.parent
-    context, stand_in = root / "sandbox_image", root / "dev/stand_in"
+    """The sources that this installation has: its checkout's, else the package's. Raises EngineError."""
+    context = sandbox_source()
     if not (context / "Dockerfile").is_file():
-        raise _failure(f"{context} has no Dockerfile: an image is built from a source checkout of Airlock")
+        raise _failure(f"{context} has no Dockerfile: this installation came without the sources of the image")
+    stand_in = context.parent / "dev/stand_in"
     # Without py-rattler (the extra `stand-in`) there is no stand-in; the ordinary build needs it only inside.
     usable = stand_in.is_dir() and importlib.util.find_spec("rattler") is not None
     if always_stand_in and not usable:
@@ -230,7 +230,7 @@ def inventory(client: DockerClient) -> list[SandboxImage]:
 
 
 def _describe(client: DockerClient, attributes: dict[str, Any]) -> SandboxImage:
-    content = _read_inventory(client, attributes["Id"])
+    content = read_inventory(client, attributes["Id"])
     return SandboxImage(
         tags=tuple(attributes["RepoTags"] or ()),
         digest=attributes["Id"],
@@ -242,33 +242,18 @@ def _describe(client: DockerClient, attributes: dict[str, Any]) -> SandboxImage:
     )
 
 
-def _read_inventory(client: DockerClient, digest: str) -> Inventory:
-    """Read the file out of a container that is made for it and never started."""
-    container = client.api.create_container(digest, command=["true"], network_disabled=True)["Id"]
-    try:
-        stream, _ = client.api.get_archive(container, INVENTORY)
-        archive = b""
-        for chunk in stream:
-            archive += chunk
-            if len(archive) > MAX_INVENTORY_BYTES:
-                raise EngineError(f"{digest}: {INVENTORY} is larger than {MAX_INVENTORY_BYTES} bytes")
-    except NotFound as error:
-        raise EngineError(f"{digest} has no {INVENTORY}: rebuild or remove this image") from error
-    finally:
-        client.api.remove_container(container, force=True)
-    return parse_inventory(archive)
+def read_inventory(client: DockerClient, image: str) -> Inventory:
+    """What the image of this name or digest says it holds. Raises EngineError, and starts no container."""
+    return parse_inventory(read_image_file(client.api, image, INVENTORY, MAX_INVENTORY_BYTES))
 
 
-def parse_inventory(archive: bytes) -> Inventory:
-    """The inventory in a tar archive of that one file. Raises EngineError when it is not one of version 1."""
+def parse_inventory(content: bytes) -> Inventory:
+    """The inventory in an image's inventory.json. Raises EngineError when it is not one of version 1."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            member = tar.next()
-            file = tar.extractfile(member) if member else None
-            content = json.load(file) if file else {}
-        if content["version"] != 1:
-            raise EngineError(f"{INVENTORY} is of version {content['version']}, not 1: rebuild this image")
-        packages = tuple(Package(p["name"], p["version"], p["build"]) for p in content["packages"])
-        return Inventory(tuple(content["channels"]), packages)
-    except (tarfile.TarError, ValueError, LookupError, TypeError) as error:
+        document = json.loads(content)
+        if document["version"] != 1:
+            raise EngineError(f"{INVENTORY} is of version {document['version']}, not 1: rebuild this image")
+        packages = tuple(Package(p["name"], p["version"], p["build"]) for p in document["packages"])
+        return Inventory(tuple(document["channels"]), packages)
+    except (ValueError, LookupError, TypeError) as error:
         raise EngineError(f"{INVENTORY} cannot be read: {error!r}") from error

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """The file contract between controller and container (docs/architecture.md) that this server speaks."""
 
 
@@ -57,6 +57,7 @@ class Format(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     JSON = "json"
+    AZURE_JSON = "azure_json"
 
     @property
     def media_type(self) -> str:
@@ -74,6 +75,7 @@ _MEDIA_TYPES = {
     Format.CSV: "text/csv",
     Format.TSV: "text/tab-separated-values",
     Format.JSON: "application/json",
+    Format.AZURE_JSON: "application/vnd.azureml.table+json",
 }
 _SUFFIXES = {
     Format.ARROW: ".arrow",
@@ -82,15 +84,36 @@ _SUFFIXES = {
     Format.CSV: ".csv",
     Format.TSV: ".tsv",
     Format.JSON: ".json",
+    Format.AZURE_JSON: ".azureml.json",
 }
-OUTPUT_FORMATS = (Format.ARROW, Format.ARROW_STREAM, Format.PARQUET, Format.CSV, Format.JSON)
+
+
+class Compression(StrEnum):
+    """How a table's file is packed."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
 
 
 class Profile(StrEnum):
-    """Which generation of the module a script is run as (spec: module contract, 1.7-1.9)."""
+    """Which generation of the module a script is run as, and how strictly (docs/contract.md, Profiles)."""
 
     CLASSIC = "classic"
+    CLASSIC_STRICT = "classic-strict"
+    LENIENT = "lenient"
     DESIGNER = "designer"
+
+    @property
+    def output_ports(self) -> tuple[int, ...]:
+        return (1, 2) if self is Profile.DESIGNER else (1,)
+
+
+class Dtypes(StrEnum):
+    """How tables arrive in pandas (docs/types.md)."""
+
+    NUMPY = "numpy"
+    NULLABLE = "nullable"
+    ARROW = "arrow"
 
 
 class Limits(Word):
@@ -106,6 +129,21 @@ class Limits(Word):
     log_bytes: int
     images: int
     images_bytes: int
+    inflated_bytes: int = 1 << 30
+
+
+_Name = Annotated[str, Field(max_length=1000)]
+
+
+class Reading(Word):
+    """How a table is to be read. What is not stated is detected, or has a default (docs/formats.md)."""
+
+    delimiter: Annotated[str | None, Field(pattern=r'^[^"\r\n]$')] = None
+    encoding: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")] = None
+    missing: Annotated[tuple[_Name, ...], Field(max_length=100)] = ()
+    dates: Annotated[dict[_Name, _Name], Field(max_length=1000)] = {}
+    types: Annotated[dict[_Name, _Name], Field(max_length=10_000)] = {}
+    columns: Annotated[tuple[_Name, ...] | None, Field(min_length=1, max_length=10_000)] = None
 
 
 class Input(Word):
@@ -113,6 +151,8 @@ class Input(Word):
 
     port: int
     format: Format
+    compression: Compression | None = None
+    reading: Reading = Reading()
 
     @property
     def file(self) -> str:
@@ -123,10 +163,16 @@ class Job(Word):
     """What a run is asked to do, beside its files."""
 
     profile: Profile = Profile.CLASSIC
+    dtypes: Dtypes = Dtypes.NUMPY
     inputs: tuple[Input, ...] = ()
     bundle: bool = False
     output_formats: tuple[Format, ...] = (Format.ARROW,)
     parameters: dict[str, Any] = {}
+
+    @property
+    def wanted(self) -> tuple[tuple[int, Format], ...]:
+        """Every table that is to be written: (output port, format)."""
+        return tuple((port, format) for port in self.profile.output_ports for format in self.output_formats)
 
 
 class ScriptError(Word):
@@ -153,19 +199,35 @@ class Column(Word):
     type: str
 
 
-class Output(Word):
-    """The result table. `bytes` is the size of its Arrow file."""
+LARGEST = 2**63 - 1
+"""Of a number that a document shows: a script's own has as many digits as it likes, and clients count in 64 bits."""
 
-    rows: Annotated[int, Field(ge=0)]
-    bytes: Annotated[int, Field(ge=0)]
+
+class TableShape(Word):
+    """How large a table is, and its columns."""
+
+    rows: Annotated[int, Field(ge=0, le=LARGEST)]
     columns: tuple[Column, ...]
 
 
+class InputTable(TableShape):
+    """A table as the script got it, before it became a frame; as the sandbox says."""
+
+    port: Literal[1, 2]
+
+
+class Output(TableShape):
+    """A result table. `bytes` is the size of its Arrow file."""
+
+    bytes: Annotated[int, Field(ge=0)]
+
+
 class Image(Word):
-    """A PNG that the script left."""
+    """A picture that the script left."""
 
     name: str
     bytes: int
+    type: Literal["image/png", "image/svg+xml"] = "image/png"
 
 
 class StoredImage(Image):
@@ -205,13 +267,16 @@ class Outcome(Word):
     reason: Reason | None = None
     error: ScriptError | None = None
     warnings: tuple[RunWarning, ...] = ()
+    inputs: tuple[InputTable, ...] = ()
     output: Output | None = None
+    output2: Output | None = None
     images: tuple[StoredImage, ...] = ()
     log_bytes: int = 0
     log_truncated: bool = False
     digest: str | None = None
     usage: Usage = Usage()
     timings: Timings = Timings()
+    reused_from: str | None = None
 
 
 class Run(Word):
@@ -225,6 +290,8 @@ class Run(Word):
     limits: Limits
     environment: str
     script_sha256: str
+    content_sha256: str | None = None
+    """Of all that decides the result; only of runs that may be reused."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

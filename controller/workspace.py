@@ -1,11 +1,13 @@
 """A run's files: where they lie, how they get in, and how they are taken out of a sandbox's reach.
 
     DATA/uploads/<token>/in/...            being received; not a run yet
-    DATA/runs/<run id>/in/                 mounted at /in: job.json script.py dataframe1 dataframe2 bundle.zip
+    DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
+                                           (the row has all of it: written anew when the run begins)
                        out/                mounted at /out while a sandbox lives; gone afterwards
                        log                 framed by log.py
-                       result.arrow ...    the outputs, one file per format
-                       images              PNG after PNG
+                       result.arrow ...    the outputs, one file per format; result2.arrow ... of the second port
+                       device.csv ...      the device port as a table, where somebody asked for it
+                       images              one image after the other
 
 Nothing here opens what a tenant made: bytes are moved, counted and handed on. The data directory is 0700, so the
 permissive modes inside it (a sandbox runs under a uid of its own) are for the mounts only.
@@ -35,9 +37,13 @@ RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
 REPORT_BYTES = 1 << 20
 
 
-def output_file(format: Format) -> str:
-    """The name of an output in /out: `result` for Arrow, else with the format's suffix."""
-    return RESULT if format is Format.ARROW else RESULT + format.suffix
+def output_file(port: int, format: Format) -> str:
+    """The name of an output in /out: `result` (of port 2: `result2`) for Arrow, else with the format's suffix."""
+    return _stem(port) + ("" if format is Format.ARROW else format.suffix)
+
+
+def _stem(port: int) -> str:
+    return RESULT if port == 1 else f"{RESULT}{port}"
 
 
 class Outputs:
@@ -92,22 +98,32 @@ class Workspace:
         self.log = root / LOG
         self.images = root / IMAGES
 
-    def result(self, format: Format) -> Path:
-        return self.root / (RESULT + format.suffix)
+    def result(self, port: int, format: Format) -> Path:
+        return self.root / (_stem(port) + format.suffix)
+
+    def device(self, format: Format) -> Path:
+        return self.root / ("device" + format.suffix)
+
+    def describe(self, job: bytes) -> None:
+        """Write /in/job.json."""
+        with disk_errors():
+            file = self.input_dir / "job.json"
+            file.write_bytes(job)
+            file.chmod(0o644)
 
     @contextmanager
-    def outputs(self, formats: Iterable[Format]) -> Iterator[Outputs]:
+    def outputs(self, wanted: Iterable[tuple[int, Format]]) -> Iterator[Outputs]:
         """The files that one sandbox may write; what is not kept is gone at the end."""
         with disk_errors():
-            outputs = Outputs(self.output_dir, [*map(output_file, formats), REPORT, IMAGES])
+            outputs = Outputs(self.output_dir, [*(output_file(*one) for one in wanted), REPORT, IMAGES])
         try:
             yield outputs
         finally:
             outputs.close()
 
     @contextmanager
-    def conversion(self, job: bytes) -> Iterator[Workspace]:
-        """A workspace below this one: a job document, and this run's result (the same file, linked) as its input.
+    def conversion(self, job: bytes, source: Path | Iterable[bytes]) -> Iterator[Workspace]:
+        """A workspace below this one: a job document, and its input (a file of this run's, linked; or pieces of one).
 
         FileNotFoundError when the run was removed.
         """
@@ -116,9 +132,14 @@ class Workspace:
             with disk_errors():
                 inner.root.mkdir()
                 inner.input_dir.mkdir()
-                source = inner.input_dir / "dataframe1"
-                os.link(self.result(Format.ARROW), source)
-                (inner.input_dir / "job.json").write_bytes(job)
+                table = inner.input_dir / "dataframe1"
+                if isinstance(source, Path):
+                    os.link(source, table)
+                else:
+                    with table.open("xb") as file:
+                        file.writelines(source)
+                    table.chmod(0o644)
+                inner.describe(job)
             yield inner
         finally:
             shutil.rmtree(inner.root, ignore_errors=True)
@@ -136,6 +157,14 @@ class Workspace:
                     yield piece
 
         return pieces()
+
+    def link_results(self, target: Workspace) -> None:
+        """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
+        with disk_errors():
+            for path in self.root.iterdir():
+                if path.is_file():
+                    os.link(path, target.root / path.name)
+            _sync(target.root)
 
     def remove(self) -> None:
         """Everything of it, also while a conversion is at work there: under its name nothing comes back."""
@@ -177,6 +206,12 @@ class Staging:
 
     def size(self, name: str) -> int:
         return (self._in / name).stat().st_size
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._in.iterdir())
+
+    def path(self, name: str) -> Path:
+        return self._in / name
 
     def remove(self, name: str) -> None:
         (self._in / name).unlink()

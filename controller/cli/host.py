@@ -11,26 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.cli.arguments import FOLDER, NEW_FILE
 from controller.cli.terminal import safe_text, size
 
 if TYPE_CHECKING:
     from controller.config import Settings
     from controller.doctor.examination import Finding
 
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 @click.command()
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on [default: 8750].")
-@click.option("--data-dir", type=_FOLDER, metavar="DIR", help="Database, inputs and results.")
-@click.option("--key-file", type=_NEW_FILE, metavar="FILE", help="Write the first API key here.")
+@click.option("--data-dir", type=FOLDER, metavar="DIR", help="Database, inputs and results.")
+@click.option("--key-file", type=NEW_FILE, metavar="FILE", help="Write the first API key here.")
 def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: Path | None) -> None:
     """Start the server. Every other setting is an AIRLOCK_ variable, or a line in the file AIRLOCK_CONFIG."""
     from controller import app
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = server_settings(host=host, port=port, data_dir=data_dir)
     try:
         with _failures():
             app.serve(settings, key_file)
@@ -40,13 +38,13 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: P
 
 
 @click.command()
-@click.option("--data-dir", type=_FOLDER, metavar="DIR", help="The server's data directory.")
+@click.option("--data-dir", type=FOLDER, metavar="DIR", help="The server's data directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(data_dir: Path | None, as_json: bool) -> None:
     """Say what is wrong with this host, and what to do. Exit code 1 when runs would fail or be unsafe."""
     from controller.doctor import examination
 
-    findings = examination.examine(_settings(data_dir=data_dir))
+    findings = examination.examine(server_settings(data_dir=data_dir))
     if as_json:
         click.echo(examination.as_json(findings))
     else:
@@ -64,7 +62,7 @@ def _print_findings(findings: list[Finding]) -> None:
             click.echo(f"{'':<{width + 10}}-> {finding.advice}")
 
 
-def _settings(**given: Any) -> Settings:
+def server_settings(**given: Any) -> Settings:
     """The server's settings, with what was given on the command line. Exits 2 when one is not valid."""
     from pydantic import ValidationError
 
@@ -96,8 +94,8 @@ def image_build(force: bool, base_image: str, channel: str, pip_index_url: str, 
     from controller import image as images
 
     with _failures():
-        sources = images.checkout_sources(base_image, channel, pip_index_url, always_stand_in=stand_in)
-        built = images.build(sources, _settings().image, force=force, say=_say_progress)
+        sources = images.installed_sources(base_image, channel, pip_index_url, always_stand_in=stand_in)
+        built = images.build(sources, server_settings().image, force=force, say=_say_progress)
     done = f"built in {built.seconds:.0f} s" if built.fresh else "up to date"
     click.echo(f"{built.tag}: {done}, {built.digest}")
 

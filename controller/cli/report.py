@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 10
 COLUMNS_SHOWN = 8
 CELL_CHARACTERS = 40
+VERSIONS_SHOWN = 12
 PREVIEW_BYTES = 64 * 1024 * 1024
 _PLAIN_WIDTH = 160
 _GAP = 2
@@ -34,6 +35,8 @@ def status_line(run: dict[str, Any]) -> str:
         for word, name in spans
         if (seconds := timings.get(f"{name}_seconds")) is not None
     ]
+    if earlier := run.get("reused_from"):
+        facts.append(f"the result of {earlier}")
     if (cpu := usage.get("cpu_seconds")) is not None:
         facts.append(f"CPU {cpu:.2f} s")
     if (peak := usage.get("peak_memory_bytes")) is not None:
@@ -44,17 +47,18 @@ def status_line(run: dict[str, Any]) -> str:
 
 
 def failure_text(run: dict[str, Any], shown: str) -> str:
-    """Why the run failed; without the traceback if `shown`, the end of the log on the screen, has it."""
+    """Why the run failed; without hint and traceback where `shown`, the end of the log on the screen, has them."""
     error = run.get("error") or {}
     code = f" {error['code']}" if error.get("code") else ""
     text = f"{run.get('reason') or run['status']}{code}"
+    message, _, hint = (error.get("message") or "").partition("\n")
     if error:
-        text += f": {error.get('type') or 'error'}: {error.get('message', '')}"
+        text += f": {error.get('type') or 'error'}: {message}"
     if error.get("line"):
         text += f" (line {error['line']} of the script)"
-    traceback = (error.get("traceback") or "").strip()
-    if traceback and traceback not in shown:
-        text += "\n" + traceback
+    for more in (hint.strip(), (error.get("traceback") or "").strip()):
+        if more and more not in shown:
+            text += "\n" + more
     return text
 
 
@@ -72,6 +76,27 @@ def show_run(screen: Screen, run: dict[str, Any], shown: str) -> None:
     screen.line(safe_text(status_line(run)))
     if run["status"] == "failed":
         screen.line(safe_text(failure_text(run, shown)), "stderr")
+
+
+def show_versions(screen: Screen, run: dict[str, Any]) -> None:
+    """Of a local run: what is not as it would be in the image, to standard error."""
+    versions = run.get("versions")
+    if versions is None:
+        return
+    source = versions["source"]
+    if source is None:
+        text = "the image's versions are not known here: give --url and --key, or make it with `airlock image build`"
+        screen.line(text, "stderr")
+        return
+    found = [{name: safe_text(str(text)) for name, text in one.items() if text} for one in versions["differences"]]
+    other = [f"{one['name']} {one['here']} ({one['image']})" for one in found if "here" in one]
+    missing = [f"{one['name']} ({one['image']})" for one in found if "here" not in one]
+    for label, listed in (("other versions here than", other), ("imported and not installed here, but", missing)):
+        if listed:
+            more = f", and {len(listed) - VERSIONS_SHOWN} more" if len(listed) > VERSIONS_SHOWN else ""
+            screen.line(f"{label} in the image: {', '.join(listed[:VERSIONS_SHOWN])}{more}", "stderr")
+    if not found:
+        screen.line("all packages have the image's versions here", "stderr")
 
 
 def show_table(screen: Screen, output: dict[str, Any], source: BinaryIO) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
-from controller.cli.report import PREVIEW_BYTES, UnreadableTable, show_run, show_table
+from controller.cli.endings import INTERRUPTED, exit_code, say_failure
+from controller.cli.report import PREVIEW_BYTES, UnreadableTable, show_run, show_table, show_versions
 from controller.cli.terminal import Screen, safe_text, size
-from controller.client.api import TABLE_TYPES, Client, LogText, Run
+from controller.client.api import Client, LogText, Run, table_type
 from controller.client.download import local_name
-from controller.client.errors import ServerUnreachable
-
-SUCCEEDED, SCRIPT_FAILED, WRONG_USE, SERVER_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes. The last is a shell's own for a program that was stopped with Ctrl-C."""
+from controller.client.errors import ClientError, ServerUnreachable
 
 _SHOWN_CHARACTERS = 64 * 1024
 
@@ -33,18 +32,60 @@ class Submission:
 
 @dataclass(frozen=True)
 class Targets:
-    """Where results go: the table's file (format by suffix), the folder for images; None = not saved."""
+    """Where results go: the tables' files (format by suffix), the folder for images; None = not saved."""
 
     output: Path | None
+    output2: Path | None
     images: Path | None
+
+    def tables(self) -> tuple[tuple[int, str, Path | None], ...]:
+        """Each output port, its name in the run's document, and its file."""
+        return (1, "output", self.output), (2, "output2", self.output2)
+
+
+class Runs(Protocol):
+    """What is needed of the place that runs a script: the server's client has it, and a local run."""
+
+    def submit(
+        self,
+        script: Path,
+        *,
+        dataframe1: Path | None = None,
+        dataframe2: Path | None = None,
+        bundle: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Run: ...
+
+    def follow_log(self, run_id: str) -> Iterator[LogText | Run]: ...
+
+    def wait(self, run_id: str) -> Run: ...
+
+    def output(self, run_id: str, file: Path, accept: str, port: int) -> int: ...
+
+    def output_stream(self, run_id: str, *, port: int) -> AbstractContextManager[BinaryIO]: ...
+
+    def image(self, run_id: str, name: str, file: Path) -> int: ...
+
+    def cancel(self, run_id: str) -> object: ...
+
+
+def run_remotely(submission: Submission, targets: Targets, url: str, key: str | None, *, as_json: bool) -> int:
+    """Do the run on a server; the exit code."""
+    try:
+        with Client(url, key) as client:
+            return run_and_report(client, submission, targets, Screen(), as_json=as_json)
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: click ends the program without a word
+    except (ClientError, OSError) as error:
+        return say_failure(error)
 
 
 def run_and_report(
-    client: Client, submission: Submission, targets: Targets, screen: Screen, *, as_json: bool
+    runs: Runs, submission: Submission, targets: Targets, screen: Screen, *, as_json: bool
 ) -> int:
-    """Do the whole run; the exit code. Ctrl-C cancels the run on the server. Raises ClientError, OSError."""
+    """Do the whole run; the exit code. Ctrl-C stops it wherever it runs. Raises ClientError, OSError."""
     with screen.progress("sending"):
-        run = client.submit(
+        run = runs.submit(
             submission.script,
             dataframe1=submission.dataframe1,
             dataframe2=submission.dataframe2,
@@ -52,38 +93,31 @@ def run_and_report(
             options=submission.options,
         )
     try:
-        if as_json:
-            run, shown = client.wait(run["id"]), ""
-        else:
-            run, shown = _follow(client, run["id"], screen)
+        run, shown = (runs.wait(run["id"]), "") if as_json else _follow(runs, run["id"], screen)
     except KeyboardInterrupt:
         screen.line(f"interrupted: cancelling {run['id']}", "stderr")
-        client.cancel(run["id"])
+        runs.cancel(run["id"])
         return INTERRUPTED
     if as_json:
         screen.line(json.dumps(run, indent=2))
-        _save_table(client, run, targets.output)
-        _save_images(client, run, targets.images)
-    else:
-        show_run(screen, run, shown)
-        _report_table(client, run, targets.output, screen)
-        _report_images(client, run, targets.images, screen)
+        for port, name, file in targets.tables():
+            _save_table(runs, run, port, name, file)
+        _save_images(runs, run, targets.images)
+        return exit_code(run)
+    show_run(screen, run, shown)
+    for port, name, file in targets.tables():
+        _report_table(runs, run, port, name, file, screen)
+    _report_images(runs, run, targets.images, screen)
+    show_versions(screen, run)
     return exit_code(run)
 
 
-def exit_code(run: Run) -> int:
-    """0 when the run succeeded; 3 when the engine failed it; 1 when the script did, or was stopped."""
-    if run["status"] == "succeeded":
-        return SUCCEEDED
-    return SERVER_FAILED if run.get("reason") == "engine_error" else SCRIPT_FAILED
-
-
-def _follow(client: Client, run_id: str, screen: Screen) -> tuple[Run, str]:
+def _follow(runs: Runs, run_id: str, screen: Screen) -> tuple[Run, str]:
     """Show the log until the run has ended; the run, and the end of what was shown."""
     shown = ""
     with screen.progress("running"):
         try:
-            for item in client.follow_log(run_id):
+            for item in runs.follow_log(run_id):
                 if not isinstance(item, LogText):
                     return item, shown
                 shown = (shown + item.text)[-_SHOWN_CHARACTERS:]
@@ -93,43 +127,45 @@ def _follow(client: Client, run_id: str, screen: Screen) -> tuple[Run, str]:
             screen.line(f"the log broke off ({safe_text(str(error))}); waiting for the run's end", "stderr")
         finally:
             screen.end_script_text()
-        return client.wait(run_id), shown
+        return runs.wait(run_id), shown
 
 
-def _report_table(client: Client, run: Run, file: Path | None, screen: Screen) -> None:
-    output = run.get("output")
+def _report_table(runs: Runs, run: Run, port: int, name: str, file: Path | None, screen: Screen) -> None:
+    output = run.get(name)
     if output is None:
         if file is not None:
             screen.line(f"no table to save: {file} was not written", "stderr")
         return
+    if port > 1:
+        screen.line(f"table {port}:")
     if output["bytes"] <= PREVIEW_BYTES:
         try:
-            with client.output_stream(run["id"]) as stream:
+            with runs.output_stream(run["id"], port=port) as stream:
                 show_table(screen, output, stream)
         except UnreadableTable as error:
             screen.line(f"the table's first rows cannot be shown: {safe_text(str(error))}", "stderr")
     else:
         screen.line(f"{output['rows']} rows, {size(output['bytes'])}: too much to show; --output saves it")
     if file is not None:
-        screen.line(f"table: {file} ({size(_save_table(client, run, file))})")
+        screen.line(f"table: {file} ({size(_save_table(runs, run, port, name, file))})")
 
 
-def _save_table(client: Client, run: Run, file: Path | None) -> int:
-    if file is None or run.get("output") is None:
+def _save_table(runs: Runs, run: Run, port: int, name: str, file: Path | None) -> int:
+    if file is None or run.get(name) is None:
         return 0
-    return client.output(run["id"], file, TABLE_TYPES[file.suffix.lower()])
+    return runs.output(run["id"], file, table_type(file), port)
 
 
-def _report_images(client: Client, run: Run, folder: Path | None, screen: Screen) -> None:
+def _report_images(runs: Runs, run: Run, folder: Path | None, screen: Screen) -> None:
     images = run.get("images") or []
     if folder is None and images:
         names = ", ".join(safe_text(image["name"]) for image in images)
         screen.line(f"images: {names} (save them with --images DIR)")
-    for file, count in _save_images(client, run, folder):
+    for file, count in _save_images(runs, run, folder):
         screen.line(f"image: {file} ({size(count)})")
 
 
-def _save_images(client: Client, run: Run, folder: Path | None) -> list[tuple[Path, int]]:
+def _save_images(runs: Runs, run: Run, folder: Path | None) -> list[tuple[Path, int]]:
     """Save every image under a plain name of its own in `folder`; the files with their sizes."""
     images = run.get("images") or []
     if folder is None or not images:
@@ -138,5 +174,5 @@ def _save_images(client: Client, run: Run, folder: Path | None) -> list[tuple[Pa
     files: dict[str, int] = {}
     for image in images:
         name = local_name(image["name"], files.keys())
-        files[name] = client.image(run["id"], image["name"], folder / name)
+        files[name] = runs.image(run["id"], image["name"], folder / name)
     return [(folder / name, count) for name, count in files.items()]

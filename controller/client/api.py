@@ -4,7 +4,7 @@
         run = client.run(Path("script.py"), dataframe1=Path("table.csv"))
         client.output(run["id"], Path("result.parquet"), "application/vnd.apache.parquet")
 
-A run is the JSON object that the server answers with, as a dict. Errors: controller/client_errors.py.
+A run is the JSON object that the server answers with, as a dict. Errors: controller/client/errors.py.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from controller.client.errors import (
 )
 from controller.client.multipart import MultipartBody, Part
 from controller.client.sse import parse_events
+from controller.client.tables import ARROW, KINDS, PACKINGS, kind_of
 
 Run = dict[str, Any]
 
@@ -43,14 +44,6 @@ WAIT_SECONDS = 20.0  # one look at a run that has not ended: the server answers 
 PAUSE_SECONDS = 0.1  # between two looks, lest a server that does not hold its answer back be flooded
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-TABLE_TYPES: Mapping[str, str] = {
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".json": "application/json",
-    ".parquet": "application/vnd.apache.parquet",
-    ".arrow": "application/vnd.apache.arrow.file",
-    ".arrows": "application/vnd.apache.arrow.stream",
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ class Client:
     ) -> Run:
         """Hand in a run, streaming its files from disk; the run as accepted, or ended within `wait_seconds`.
 
-        A table's format is told by its file's suffix (TABLE_TYPES). Raises ClientError.
+        A table's format and packing are told by its file's name (tables.py). Raises ClientError.
         """
         parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
         for name, table in (("dataframe1", dataframe1), ("dataframe2", dataframe2)):
@@ -169,15 +162,15 @@ class Client:
         with self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/log") as answer:
             return b"".join(_chunks(answer)).decode("utf-8", "replace")
 
-    def output(self, run_id: str, file: Path, accept: str = TABLE_TYPES[".arrow"]) -> int:
-        """Save the result table in the wanted format; bytes written. The file appears only when complete."""
-        with self._open_output(run_id, accept) as answer:
+    def output(self, run_id: str, file: Path, accept: str = ARROW, port: int = 1) -> int:
+        """Save the table of an output port in the wanted format; bytes written. The file appears when complete."""
+        with self._open_output(run_id, accept, port) as answer:
             return receive(_chunks(answer), file)
 
     @contextlib.contextmanager
-    def output_stream(self, run_id: str, accept: str = TABLE_TYPES[".arrow"]) -> Iterator[BinaryIO]:
-        """The result table as a readable binary stream, for those who need only its beginning."""
-        with self._open_output(run_id, accept) as answer:
+    def output_stream(self, run_id: str, accept: str = ARROW, port: int = 1) -> Iterator[BinaryIO]:
+        """The same table as a readable binary stream, for those who need only its beginning."""
+        with self._open_output(run_id, accept, port) as answer:
             answer.raw.auto_close = False  # it would close itself at its end, under the reader's hands
             with io.BufferedReader(answer.raw) as stream:
                 yield stream
@@ -189,7 +182,7 @@ class Client:
     def image(self, run_id: str, name: str, file: Path) -> int:
         """Save one image; bytes written. `name` is the server's word: never make a path of it unseen."""
         path = f"/v1/runs/{quote(run_id, safe='')}/images/{quote(name, safe='')}"
-        with self._open("GET", path, headers={"Accept": "image/png"}) as answer:
+        with self._open("GET", path, headers={"Accept": "image/*"}) as answer:
             return receive(_chunks(answer), file)
 
     def cancel(self, run_id: str) -> Run:
@@ -201,9 +194,17 @@ class Client:
         with self._open("DELETE", f"/v1/runs/{quote(run_id, safe='')}"):
             pass
 
-    def _open_output(self, run_id: str, accept: str) -> contextlib.AbstractContextManager[requests.Response]:
+    def environments(self, timeout_seconds: float = READ_SECONDS) -> list[dict[str, Any]]:
+        """The environments that the server offers: name, image and packages of each."""
+        timeout = (min(CONNECT_SECONDS, timeout_seconds), timeout_seconds)
+        return list(self._json("GET", "/v1/environments", timeout=timeout)["items"])
+
+    def _open_output(
+        self, run_id: str, accept: str, port: int
+    ) -> contextlib.AbstractContextManager[requests.Response]:
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        return self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/output", headers=headers)
+        name = "output" if port == 1 else f"output{port}"
+        return self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/{name}", headers=headers)
 
     def _json(self, method: str, path: str, **request: Any) -> Run:
         with self._open(method, path, **request) as answer:
@@ -244,12 +245,12 @@ def _host(url: str) -> str:
 
 
 def table_type(table: Path) -> str:
-    """The media type that a table's suffix stands for. Raises UnsendableFile for an unknown one."""
-    try:
-        return TABLE_TYPES[table.suffix.lower()]
-    except KeyError:
-        known = " ".join(TABLE_TYPES)
-        raise UnsendableFile(f"{table}: a table's format is told by its suffix, one of {known}") from None
+    """The media type that a table's name stands for. Raises UnsendableFile for an unknown one."""
+    kind = kind_of(table)
+    if kind is None:
+        known = f"{' '.join(KINDS)}, packed or not ({' '.join(PACKINGS)})"
+        raise UnsendableFile(f"{table}: a table's format is told by its suffix, one of {known}")
+    return kind.media_type
 
 
 def _chunks(answer: requests.Response, size: int = 256 * 1024) -> Iterator[bytes]:

@@ -83,6 +83,9 @@ class Engine(Protocol):
     def check(self, image: str) -> EngineInfo:
         """Ask the engine for its versions and the image's digest. EngineUnavailable when it does not answer."""
 
+    def image_file(self, image: str, path: str, limit_bytes: int) -> bytes:
+        """A plain file of an image, which the operator made; nothing of it is run. EngineError, EngineUnavailable."""
+
     def run(self, spec: SandboxSpec, sink: LogSink, still_wanted: Callable[[], bool]) -> SandboxResult:
         """Make the sandbox, run the runner in it to its end or to the deadline, remove it.
 

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from controller.engines import cgroup
 from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
+from controller.engines.docker_files import read_image_file
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, create_request
 from controller.engines.docker_stream import Attachment
 from controller.engines.uids import UidPool
@@ -88,6 +89,10 @@ class DockerEngine:
                 "cpu_limit": bool(info.get("CpuCfsQuota")),
             },
         )
+
+    def image_file(self, image: str, path: str, limit_bytes: int) -> bytes:
+        with _translated():
+            return read_image_file(self._api(), image, path, limit_bytes)
 
     def run(self, spec: SandboxSpec, sink: LogSink, still_wanted: Callable[[], bool]) -> SandboxResult:
         sandbox = _Sandbox(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from controller.errors import ConversionFailed, EngineError, EngineUnavailable, 
 from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
 from controller.runlog import RunLog
 from controller.services.backend import Backend, now
-from controller.services.report import engine_failed, judge, read_report
+from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +85,8 @@ def _finish(backend: Backend, run: Run, outcome: Outcome) -> None:
 def _run(backend: Backend, run: Run) -> Outcome | None:
     """The run's outcome; None when the server is stopping."""
     workspace = backend.workspaces.of(run.id)
-    formats = run.job.output_formats
+    wanted = run.job.wanted
+    workspace.describe(job_document("run", run.job, run.limits, wanted))
     spec = SandboxSpec(
         run_id=run.id,
         attempt=run.attempt,
@@ -94,7 +95,7 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
         output_dir=workspace.output_dir,
         limits=run.limits,
     )
-    with workspace.outputs(formats) as outputs:
+    with workspace.outputs(wanted) as outputs:
         result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
@@ -102,8 +103,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:
-            outcome = judge(result, read_report(outputs), outputs, run.limits, formats)
-        _collect(outputs, outcome, workspace, formats)
+            outcome = judge(result, read_report(outputs), outputs, run.limits, wanted)
+        _collect(outputs, outcome, workspace, wanted)
     return outcome.model_copy(
         update={
             "log_bytes": log.bytes,
@@ -129,29 +130,30 @@ def _in_sandbox(
         log.close()
 
 
-def _collect(outputs: Outputs, outcome: Outcome, workspace: Workspace, formats: tuple[Format, ...]) -> None:
+def _collect(outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted) -> None:
     """Keep what the outcome speaks of; the rest goes with the directory."""
     if outcome.images:
         outputs.keep(IMAGES, workspace.images)
     if outcome.status is Status.SUCCEEDED:
-        for format in formats:
-            outputs.keep(output_file(format), workspace.result(format))
+        for port, format in wanted:
+            outputs.keep(output_file(port, format), workspace.result(port, format))
 
 
-def convert(backend: Backend, run: Run, target: Format) -> Path:
-    """The run's result in another format: a job in a sandbox of its own, done once and kept.
+def convert(
+    backend: Backend, run: Run, source: Input, data: Path | Iterable[bytes], target: Format, path: Path
+) -> Path:
+    """A table of the run's in another format, at `path`: a job in a sandbox of its own, done once and kept.
 
     ConversionFailed when the table cannot be written so, EngineError when the sandbox could not be had.
     """
     workspace = backend.workspaces.of(run.id)
-    path = workspace.result(target)
     # The run's own memory was enough for the table; its time limit may have been one second.
     limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
-    job = Job(inputs=(Input(port=1, format=Format.ARROW),))
+    wanted = ((1, target),)
     with backend.conversions:
         if path.exists():
             return path
-        with workspace.conversion(job_document("convert", job, limits, (target,))) as inner:
+        with workspace.conversion(job_document("convert", Job(inputs=(source,)), limits, wanted), data) as inner:
             spec = SandboxSpec(
                 run_id=f"{run.id}-{inner.root.name}",
                 attempt=1,
@@ -160,9 +162,9 @@ def convert(backend: Backend, run: Run, target: Format) -> Path:
                 output_dir=inner.output_dir,
                 limits=limits,
             )
-            with inner.outputs((target,)) as outputs:
+            with inner.outputs(wanted) as outputs:
                 _converted(backend.engine.run(spec, _forget, lambda: True), outputs, limits, target)
-                outputs.keep(output_file(target), path)
+                outputs.keep(output_file(1, target), path)
     return path
 
 
@@ -170,29 +172,33 @@ def _converted(result: SandboxResult, outputs: Outputs, limits: Limits, target: 
     """ConversionFailed unless the sandbox wrote the whole file and says so."""
     if result.ended is Ended.KILLED:
         raise EngineError("the server is stopping: ask again when it is back")
-    report, name = read_report(outputs), output_file(target)
+    report, name = read_report(outputs), output_file(1, target)
     whole = report is not None and report.files.get(name) == outputs.size(name)
     if whole and result.ended is Ended.EXITED and result.exit_code == 0:
         return
-    error = judge(result, report, outputs, limits, (target,)).error
+    error = judge(result, report, outputs, limits, ((1, target),)).error
     reason = error.message if error else "the conversion did not come to its end"
     raise ConversionFailed(f"the result cannot be written as {target}: {reason}")
 
 
-def job_document(task: str, job: Job, limits: Limits, formats: tuple[Format, ...]) -> bytes:
+def job_document(task: str, job: Job, limits: Limits, wanted: Wanted) -> bytes:
     """/in/job.json of the file contract."""
     document: dict[str, Any] = {
         "version": CONTRACT_VERSION,
         "task": task,
         "profile": str(job.profile),
-        "inputs": [{"port": i.port, "file": i.file, "format": str(i.format)} for i in job.inputs],
+        "dtypes": str(job.dtypes),
+        "inputs": [{"file": input.file, **input.model_dump(mode="json")} for input in job.inputs],
         "bundle": "bundle.zip" if job.bundle else None,
-        "outputs": [{"file": output_file(format), "format": str(format)} for format in formats],
+        "outputs": [
+            {"port": port, "file": output_file(port, format), "format": str(format)} for port, format in wanted
+        ],
         "parameters": job.parameters,
         "limits": {
             "output_bytes": limits.output_bytes,
             "images": limits.images,
             "images_bytes": limits.images_bytes,
+            "inflated_bytes": limits.inflated_bytes,
         },
     }
     return json.dumps(document).encode()

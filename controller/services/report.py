@@ -14,8 +14,9 @@ from pydantic import Field, ValidationError
 from controller.engines.base import Ended, SandboxResult
 from controller.model import (
     CONTRACT_VERSION,
-    Column,
+    LARGEST,
     Format,
+    InputTable,
     Limits,
     Outcome,
     Output,
@@ -24,27 +25,21 @@ from controller.model import (
     ScriptError,
     Status,
     StoredImage,
+    TableShape,
     Word,
 )
-from controller.workspace import IMAGES, REPORT, REPORT_BYTES, RESULT, Outputs, output_file
+from controller.workspace import IMAGES, REPORT, REPORT_BYTES, Outputs, output_file
 
 SUCCEEDED, FAILED = 0, 1
 """The exit codes of a runner that came to its end; every other one means that it did not."""
+Wanted = tuple[tuple[int, Format], ...]
+"""The files that were asked for: (output port, format)."""
 _ARROW_MAGIC = b"ARROW1"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-_LARGEST = 2**63 - 1
-"""Of a number that a document shows: a script's own has as many digits as it likes, and clients count in 64 bits."""
-
-
-class ReportedOutput(Word):
-    rows: Annotated[int, Field(ge=0, le=_LARGEST)]
-    columns: tuple[Column, ...]
-
-
 class ReportedError(ScriptError):
-    line: Annotated[int | None, Field(ge=0, le=_LARGEST)] = None
+    line: Annotated[int | None, Field(ge=0, le=LARGEST)] = None
 
 
 class Report(Word):
@@ -55,7 +50,9 @@ class Report(Word):
     reason: Literal["script_error", "bad_input", "output_limit"] | None = None
     error: ReportedError | None = None
     warnings: Annotated[tuple[RunWarning, ...], Field(max_length=1000)] = ()
-    output: ReportedOutput | None = None
+    inputs: Annotated[tuple[InputTable, ...], Field(max_length=2)] = ()
+    output: TableShape | None = None
+    output2: TableShape | None = None
     files: dict[str, int] = {}
     images: tuple[StoredImage, ...] = ()
     timings: dict[str, float] = {}
@@ -73,7 +70,7 @@ def read_report(outputs: Outputs) -> Report | None:
 
 
 def judge(
-    result: SandboxResult, report: Report | None, outputs: Outputs, limits: Limits, formats: tuple[Format, ...]
+    result: SandboxResult, report: Report | None, outputs: Outputs, limits: Limits, wanted: Wanted
 ) -> Outcome:
     """How the run ended. Fields that a sandbox does not know (log, usage, times) are the caller's to add."""
     if result.ended is Ended.DEADLINE:
@@ -84,28 +81,37 @@ def judge(
         message = f"the script needed more than its {mebibytes} MiB of memory (memory_bytes); /work counts as well"
         return _failed(Reason.OUT_OF_MEMORY, _error("0138", "OutOfMemory", message), report)
     if result.exit_code == SUCCEEDED and report is not None and report.outcome == "succeeded":
-        return _succeeded(report, outputs, limits, formats)
+        return _succeeded(report, outputs, limits, wanted)
     if result.exit_code == FAILED and report is not None and report.error is not None:
         return _failed(Reason(report.reason or "script_error"), report.error, report, _images(report, outputs, limits))
     return _failed(Reason.CRASHED, _error("0085", "Crashed", _last_words(result, report)), None)
 
 
-def _succeeded(report: Report, outputs: Outputs, limits: Limits, formats: tuple[Format, ...]) -> Outcome:
-    faults = [fault for format in formats if (fault := _fault(report, outputs, limits, format))]
-    if report.output is None or faults:
+def _succeeded(report: Report, outputs: Outputs, limits: Limits, wanted: Wanted) -> Outcome:
+    faults = [fault for one in wanted if (fault := _fault(report, outputs, limits, *one))]
+    said = {1: report.output, 2: report.output2}
+    tables = {
+        port: Output(rows=table.rows, columns=table.columns, bytes=outputs.size(output_file(port, Format.ARROW)))
+        for port, table in said.items()
+        if table is not None and (port, Format.ARROW) in wanted
+    }
+    missing = {port for port, _ in wanted} - {port for port, table in said.items() if table is not None}
+    if missing or faults:
         message = f"the result is not whole: {'; '.join(faults) or 'the report names no output'}"
         return _failed(Reason.CRASHED, _error("0085", "Crashed", message), report)
     return Outcome(
         status=Status.SUCCEEDED,
         warnings=report.warnings,
-        output=Output(rows=report.output.rows, columns=report.output.columns, bytes=outputs.size(RESULT)),
+        inputs=report.inputs,
+        output=tables.get(1),
+        output2=tables.get(2),
         images=_images(report, outputs, limits),
     )
 
 
-def _fault(report: Report, outputs: Outputs, limits: Limits, format: Format) -> str | None:
+def _fault(report: Report, outputs: Outputs, limits: Limits, port: int, format: Format) -> str | None:
     """Why an output file is not what the report says; counted and looked at from outside, never parsed."""
-    name = output_file(format)
+    name = output_file(port, format)
     size = outputs.size(name)
     if size != report.files.get(name):
         return f"{name} has {size} bytes, the report says {report.files.get(name)}"
@@ -126,11 +132,14 @@ def _images(report: Report, outputs: Outputs, limits: Limits) -> tuple[StoredIma
         stop = image.offset + image.bytes
         if image.offset < end or image.bytes <= len(_PNG_MAGIC) or stop > min(size, limits.images_bytes):
             continue
-        if outputs.read_at(IMAGES, image.offset, len(_PNG_MAGIC)) != _PNG_MAGIC:
+        is_png = image.type == "image/png"
+        # Nothing outside of a sandbox tells an SVG from another text: those are only ever handed out as downloads.
+        if is_png and outputs.read_at(IMAGES, image.offset, len(_PNG_MAGIC)) != _PNG_MAGIC:
             continue
-        name = image.name if _plain(image.name) and image.name not in names else f"image-{number}.png"
+        spare = f"image-{number}.{'png' if is_png else 'svg'}"
+        name = image.name if _plain(image.name) and image.name not in names else spare
         names.add(name)
-        kept.append(StoredImage(name=name, offset=image.offset, bytes=image.bytes))
+        kept.append(StoredImage(name=name, offset=image.offset, bytes=image.bytes, type=image.type))
         end = stop
     return tuple(kept)
 
@@ -143,8 +152,10 @@ def _plain(name: str) -> bool:
 def _failed(reason: Reason, error: ScriptError, report: Report | None, images: tuple[StoredImage, ...] = ()) -> Outcome:
     if report is not None and report.error is not None and not error.traceback:
         error = error.model_copy(update={"traceback": report.error.traceback, "line": report.error.line})
-    warnings = report.warnings if report is not None else ()
-    return Outcome(status=Status.FAILED, reason=reason, error=error, warnings=warnings, images=images)
+    warnings, inputs = (report.warnings, report.inputs) if report is not None else ((), ())
+    return Outcome(
+        status=Status.FAILED, reason=reason, error=error, warnings=warnings, inputs=inputs, images=images
+    )
 
 
 def engine_failed(message: str) -> Outcome:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from controller.errors import AirlockError, Busy, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
-from controller.model import Caller, Format, Input, Job, Profile, Run, Status, Word
+from controller.model import Caller, Dtypes, Format, Image, Input, Job, Profile, Run, Status, Word
 from controller.runlog import read_frames
+from controller.services import device
 from controller.services.backend import Backend, now, waiting
-from controller.services.execution import convert, job_document
+from controller.services.execution import convert
+from controller.services.reuse import content_digest, reuse
 from controller.services.tenants import new_id
 from controller.store.base import Page
 from controller.workspace import Staging
 
 ENVIRONMENT = "default"
-SCRIPT, BUNDLE, JOB = "script.py", "bundle.zip", "job.json"
+SCRIPT, BUNDLE = "script.py", "bundle.zip"
 _NO_RUN = "there is no run with this id"
 _LOOK_SECONDS = 1.0
 """How often a waiting request looks whether its client is still there."""
@@ -36,6 +39,8 @@ class Submission(Word):
     timeout_seconds: float | None = None
     memory_bytes: int | None = None
     cpus: float | None = None
+    dtypes: Dtypes = Dtypes.NUMPY
+    reuse: bool = False
     parameters: dict[str, Any] = {}
     output_format: Format = Format.ARROW
     inputs: tuple[Input, ...] = ()
@@ -61,6 +66,7 @@ def submit(backend: Backend, caller: Caller, staging: Staging, submission: Submi
     formats = tuple(dict.fromkeys((Format.ARROW, submission.output_format)))
     job = Job(
         profile=submission.profile,
+        dtypes=submission.dtypes,
         inputs=submission.inputs,
         bundle=submission.bundle,
         output_formats=formats,
@@ -78,9 +84,11 @@ def submit(backend: Backend, caller: Caller, staging: Staging, submission: Submi
         script_sha256=hashlib.sha256(script).hexdigest(),
         created_at=now(),
     )
-    staging.write(JOB, job_document("run", job, limits, formats))
+    if submission.reuse:
+        run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
     workspace = backend.workspaces.of(run.id)
     staging.seal(workspace.root)
+    run = reuse(backend, run) or run
     # The files first: a row without its files would be an accepted run that cannot be executed.
     accepted = False
     try:
@@ -91,7 +99,8 @@ def submit(backend: Backend, caller: Caller, staging: Staging, submission: Submi
     if not accepted:
         limit = settings.max_queued_runs
         raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
-    backend.dispatcher.submit(run.id)
+    if not run.status.final:
+        backend.dispatcher.submit(run.id)
     return run
 
 
@@ -163,38 +172,76 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
     backend.workspaces.of(run_id).remove()
 
 
-def output(backend: Backend, run: Run, format: Format) -> Path:
-    """The file of the run's result in this format, made in a sandbox if it is not there yet.
+def output(backend: Backend, run: Run, port: int, format: Format) -> Path:
+    """The file of the run's result, or second table, in this format; made in a sandbox if it is not there yet.
 
     Conflict when the run has none; ConversionFailed, EngineError, StorageFull, Busy. NotFound when it was deleted
     meanwhile.
     """
     if run.status is not Status.SUCCEEDED:
         raise Conflict(f"the run has no output: its status is {run.status}", code="no_output")
-    path = backend.workspaces.of(run.id).result(format)
+    if port not in run.job.profile.output_ports:
+        raise Conflict("the run has no second table: only the profile `designer` gives one", code="no_output")
+    workspace = backend.workspaces.of(run.id)
+    source = Input(port=1, format=Format.ARROW)
+    data = workspace.result(port, Format.ARROW)
+    return _converted(backend, run, source, data, format, workspace.result(port, format))
+
+
+def _converted(
+    backend: Backend, run: Run, source: Input, data: Path | Iterable[bytes], format: Format, path: Path
+) -> Path:
     try:
         if path.exists():
             return path
         with waiting(backend):
-            return convert(backend, run, format)
+            return convert(backend, run, source, data, format, path)
     except (AirlockError, FileNotFoundError):
         if backend.store.run(run.tenant_id, run.id) is None:
             raise NotFound(_NO_RUN) from None
         raise
 
 
-def image(backend: Backend, run: Run, name: str) -> tuple[int, Iterator[bytes]]:
-    """The PNG of this name: its size, and its bytes in pieces. NotFound."""
+def device_table(backend: Backend, run: Run, format: Format) -> Path:
+    """The device port as a table in this format, made in a sandbox if it is not there yet. Errors as of `output`."""
+    _require_end(run)
+    source = Input(port=1, format=Format.AZURE_JSON)
+    path = backend.workspaces.of(run.id).device(format)
+    return _converted(backend, run, source, device.azure_table(backend, run), format, path)
+
+
+def device_records(backend: Backend, run: Run) -> Iterator[bytes]:
+    """The device port as JSON records. Conflict while the run has not ended, NotFound when it is gone."""
+    _require_end(run)
+    pieces = device.records(backend, run)
+    try:
+        return itertools.chain([next(pieces)], pieces)
+    except FileNotFoundError:
+        raise NotFound(_NO_RUN) from None
+
+
+def device_page(backend: Backend, run: Run) -> Iterator[bytes]:
+    """The device port as an HTML page; of a run that goes on, as far as it is."""
+    return device.page(backend, run)
+
+
+def _require_end(run: Run) -> None:
+    if not run.status.final:
+        raise Conflict(f"the device port is a table when the run has ended: its status is {run.status}")
+
+
+def image(backend: Backend, run: Run, name: str) -> tuple[Image, Iterator[bytes]]:
+    """The image of this name, and its bytes in pieces. NotFound."""
     for stored in run.outcome.images if run.outcome else ():
         if stored.name == name:
             try:
-                return stored.bytes, backend.workspaces.of(run.id).open_image(stored.offset, stored.bytes)
+                return stored, backend.workspaces.of(run.id).open_image(stored.offset, stored.bytes)
             except FileNotFoundError:
                 raise NotFound(_NO_RUN) from None
     raise NotFound("the run has no image of this name")
 
 
-def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes]]:
+def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes] | Run | None]:
     """The log so far: (stream, bytes) in order."""
     for stream, data, _ in read_frames(backend.workspaces.of(run.id).log):
         yield stream, data

@@ -61,6 +61,9 @@ class Store(Protocol):
     ) -> Page:
         """Newest first, at most `limit` of them (fewer when they are large); `before` is an earlier page's."""
 
+    def reusable(self, tenant_id: str, content_sha256: str) -> Run | None:
+        """The tenant's newest run of this content that succeeded."""
+
     def claim(self, run_id: str, now: datetime) -> Run | None:
         """queued -> running, attempt + 1, for exactly one caller; None for everybody else."""
 

@@ -139,6 +139,13 @@ class SqlStore:
         page, more = found[:size], len(found) > size
         return Page(runs=tuple(page), before=(page[-1].created_at, page[-1].id) if more else None)
 
+    def reusable(self, tenant_id: str, content_sha256: str) -> Run | None:
+        same = (runs.c.tenant_id == tenant_id) & (runs.c.content_sha256 == content_sha256)
+        query = select(runs).where(same, runs.c.status == Status.SUCCEEDED).order_by(runs.c.created_at.desc()).limit(1)
+        with self._reading() as db:
+            row = db.execute(query).mappings().first()
+        return _run(row) if row else None
+
     def claim(self, run_id: str, now: datetime) -> Run | None:
         statement = (
             update(runs)
@@ -223,10 +230,14 @@ def _row(run: Run) -> dict[str, Any]:
         "attempt": run.attempt,
         "cancel_requested": 0,
         "script_sha256": run.script_sha256,
+        "content_sha256": run.content_sha256,
         "environment": run.environment,
         "job": run.job.model_dump(mode="json"),
         "limits": run.limits.model_dump(mode="json"),
         "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "outcome": run.outcome.model_dump(mode="json") if run.outcome else None,
     }
 
 

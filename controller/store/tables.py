@@ -72,6 +72,7 @@ runs = Table(
     Column("attempt", Integer, nullable=False),
     Column("cancel_requested", Integer, nullable=False, default=0),
     Column("script_sha256", String(64), nullable=False),
+    Column("content_sha256", String(64)),  # only of runs that may be reused
     Column("environment", String(100), nullable=False),
     Column("job", JSON, nullable=False),
     Column("limits", JSON, nullable=False),
@@ -81,4 +82,5 @@ runs = Table(
     Column("outcome", JSON),
     Index(None, "tenant_id", "created_at", "id"),
     Index(None, "status", "created_at"),
+    Index(None, "tenant_id", "content_sha256"),
 )

@@ -9,13 +9,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from controller.config import MIN_MEMORY_BYTES
 from controller.model import (
-    OUTPUT_FORMATS,
+    Dtypes,
     Environment,
     Format,
     Image,
+    InputTable,
     Limits,
     Output,
     Profile,
+    Reading,
     Reason,
     Run,
     RunWarning,
@@ -35,19 +37,16 @@ class Options(Document):
 
     language: Literal["python"] = "python"
     profile: Profile = Profile.CLASSIC
+    dtypes: Dtypes = Dtypes.NUMPY
+    dataframe1: Reading | None = None
+    dataframe2: Reading | None = None
+    reuse: bool = False
     environment: Annotated[str, Field(min_length=1, max_length=100)] = "default"
     timeout_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     memory_bytes: Annotated[int | None, Field(ge=MIN_MEMORY_BYTES)] = None
     cpus: Annotated[float | None, Field(ge=0.05, allow_inf_nan=False)] = None
     parameters: Annotated[dict[str, Any], Field(max_length=1000)] = {}
     output_format: Format = Format.ARROW
-
-    @field_validator("output_format")
-    @classmethod
-    def _writable(cls, value: Format) -> Format:
-        if value not in OUTPUT_FORMATS:
-            raise ValueError(f"must be one of {', '.join(OUTPUT_FORMATS)}")
-        return value
 
 
 class Records(Document):
@@ -73,7 +72,9 @@ class RunDocument(Document):
     reason: Reason | None
     error: ScriptError | None
     warnings: list[RunWarning]
+    inputs: list[InputTable]
     output: Output | None
+    output2: Output | None
     images: list[Image]
     log_bytes: int
     log_truncated: bool
@@ -83,6 +84,7 @@ class RunDocument(Document):
     timings: Timings
     attempt: int
     script_sha256: str
+    reused_from: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -97,8 +99,10 @@ def run_document(run: Run) -> dict[str, Any]:
         reason=outcome.reason if outcome else None,
         error=outcome.error if outcome else None,
         warnings=list(outcome.warnings) if outcome else [],
+        inputs=list(outcome.inputs) if outcome else [],
         output=outcome.output if outcome else None,
-        images=[Image(name=image.name, bytes=image.bytes) for image in outcome.images] if outcome else [],
+        output2=outcome.output2 if outcome else None,
+        images=[Image(**image.model_dump(exclude={"offset"})) for image in outcome.images] if outcome else [],
         log_bytes=outcome.log_bytes if outcome else 0,
         log_truncated=outcome.log_truncated if outcome else False,
         environment=Environment(name=run.environment, digest=outcome.digest if outcome else None),
@@ -107,6 +111,7 @@ def run_document(run: Run) -> dict[str, Any]:
         timings=outcome.timings if outcome else Timings(),
         attempt=run.attempt,
         script_sha256=run.script_sha256,
+        reused_from=outcome.reused_from if outcome else None,
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -165,6 +170,10 @@ class ListQuery(Document):
 
 class LogQuery(Document):
     follow: Annotated[Literal["0", "1"], Field(description="1: stay connected until the run ends")] = "0"
+    stream: Annotated[Literal["stdout", "stderr"] | None, Field(description="only what came on this one")] = None
+    style: Annotated[
+        Literal["plain", "module"], Field(description="module: as the Execute Python Script module wrote its log")
+    ] = "plain"
 
 
 class NoQuery(Document):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import PurePosixPath
 from typing import Any
 
 from flask import Request
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 
 from controller.config import KIB, Settings
 from controller.errors import InvalidRequest, TooLarge, UnsupportedFormat
-from controller.model import Format, Input
+from controller.model import Compression, Format, Input
 from controller.services.runs import BUNDLE, SCRIPT, Submission
 from controller.web.body import Body
 from controller.web.documents import Options, SubmitBody
@@ -37,7 +36,13 @@ _MEDIA_TYPES = {format.media_type: format for format in Format} | {
     "application/csv": Format.CSV,
 }
 _SUFFIXES = {format.suffix: format for format in Format} | {".feather": Format.ARROW, ".ipc": Format.ARROW}
-_UNTOLD = ("", "application/octet-stream", "text/plain")
+_PACKED_SUFFIXES = {".gz": Compression.GZIP, ".zst": Compression.ZSTD}
+_PACKED_MEDIA_TYPES = {
+    "application/gzip": Compression.GZIP,
+    "application/x-gzip": Compression.GZIP,
+    "application/zstd": Compression.ZSTD,
+}
+_UNTOLD = ("", "application/octet-stream", "text/plain", *_PACKED_MEDIA_TYPES)
 """Content types that say nothing of the format, which the file name then tells."""
 
 
@@ -63,9 +68,7 @@ def _multipart(request: Request, staging: Staging, settings: Settings) -> Submis
     parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": _NO_REF}, staging)
     if "script" not in parts:
         raise InvalidRequest("script: is missing", errors=[{"where": "script", "message": "is missing"}])
-    inputs = tuple(
-        Input(port=port, format=_format(name, parts[name])) for port, name in enumerate(TABLES, 1) if name in parts
-    )
+    inputs = tuple(_input(port, name, parts[name]) for port, name in enumerate(TABLES, 1) if name in parts)
     options = Options()
     if "options" in parts:
         options = _options(staging.read(_OPTIONS_FILE, OPTIONS_BYTES))
@@ -73,13 +76,22 @@ def _multipart(request: Request, staging: Staging, settings: Settings) -> Submis
     return _submission(options, inputs, bundle="bundle" in parts)
 
 
-def _format(name: str, part: Part) -> Format:
-    """By the part's Content-Type, else by its file name."""
+def _input(port: int, name: str, part: Part) -> Input:
+    """What is known of a table: its format by the part's Content-Type, else by its file name; its packing by both."""
+    file_name = part.file_name.lower()
+    suffix = next((suffix for suffix in _PACKED_SUFFIXES if file_name.endswith(suffix)), "")
+    packed = _PACKED_SUFFIXES.get(suffix) or _PACKED_MEDIA_TYPES.get(part.media_type)
+    return Input(port=port, format=_format(name, part, file_name.removesuffix(suffix)), compression=packed)
+
+
+def _format(name: str, part: Part, file_name: str) -> Format:
     if part.media_type in _MEDIA_TYPES:
         return _MEDIA_TYPES[part.media_type]
-    suffix = PurePosixPath(part.file_name).suffix.lower()
-    if part.media_type in _UNTOLD and suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
+    if part.media_type in _UNTOLD:
+        # The longest suffix first: .azureml.json is not any .json.
+        for suffix in sorted(_SUFFIXES, key=len, reverse=True):
+            if file_name.endswith(suffix):
+                return _SUFFIXES[suffix]
     message = (
         "neither its content type nor its file name tells a format that is read; "
         f"send one of {', '.join(format.media_type for format in Format)}"
@@ -132,15 +144,25 @@ def _refuse_later_fields(document: Any) -> None:
 
 
 def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool) -> Submission:
+    readings = {1: options.dataframe1, 2: options.dataframe2}
+    for port, reading in readings.items():
+        if reading is not None and port not in {input.port for input in inputs}:
+            where, message = f"options.dataframe{port}", f"there is no dataframe{port} to be read in this way"
+            raise InvalidRequest(f"{where}: {message}", errors=[{"where": where, "message": message}])
     return Submission(
         profile=options.profile,
+        dtypes=options.dtypes,
+        reuse=options.reuse,
         environment=options.environment,
         timeout_seconds=options.timeout_seconds,
         memory_bytes=options.memory_bytes,
         cpus=options.cpus,
         parameters=options.parameters,
         output_format=options.output_format,
-        inputs=inputs,
+        inputs=tuple(
+            input.model_copy(update={"reading": reading}) if (reading := readings[input.port]) else input
+            for input in inputs
+        ),
         bundle=bundle,
     )
 

@@ -1,7 +1,11 @@
 """How values that are neither text nor numbers are written in CSV and JSON."""
 
 import base64
+import datetime
+import decimal
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,36 +24,61 @@ def written(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Give a column in the form that the text formats write.
 
     Categories become their values; dates and times ISO 8601 text, with as many decimals of a second as the
-    column needs; spans of time ``[-][d.]hh:mm:ss[.fffffffff]``; bytes base64.  NaN becomes missing.
-    Raises `UnsupportedValue` for complex numbers, and for times outside of the years 1 to 9999.
+    column needs; spans of time ``[-][d.]hh:mm:ss[.fffffffff]``; bytes base64; floating point 64 bits wide, which
+    changes no value.  NaN becomes missing.  Raises `UnsupportedValue` for complex numbers, for times outside of
+    the years 1 to 9999, and for what no table holds.
     """
     if kind.is_dictionary(column.type):
         column = kinds.decoded(column)
     column = kinds.nan_as_missing(kinds.without_views(column))
     if column.type == kinds.COMPLEX:
         raise UnsupportedValue(f"column {name!r} holds complex numbers, which CSV and JSON cannot hold")
-    if kind.is_timestamp(column.type):
+    if not kinds.is_plain(column.type):
+        raise UnsupportedValue(f"column {name!r} is of the type {column.type}, which CSV and JSON cannot hold")
+    if kind.is_timestamp(column.type) or kind.is_date(column.type):
         return _moments(column, name)
-    if kind.is_date(column.type) or kind.is_time(column.type):
+    if kind.is_time(column.type):
         return column.cast(pa.string())
     if kind.is_duration(column.type):
         return pa.chunked_array([_spans(column)])
-    if kind.is_binary(column.type) or kind.is_large_binary(column.type):
+    if is_bytes(column.type):
         return pa.chunked_array([_base64(column)])
-    if kind.is_fixed_size_binary(column.type):
-        return pa.chunked_array([_base64(column)])
+    if kind.is_floating(column.type):
+        return column.cast(pa.float64())
     return column
 
 
+def is_bytes(data_type: pa.DataType) -> bool:
+    """Tell whether the cells of this type are bytes."""
+    return any(test(data_type) for test in (kind.is_binary, kind.is_large_binary, kind.is_fixed_size_binary))
+
+
+def plain(value: Any) -> Any:
+    """Give a cell, with everything inside it, in values that JSON has; decimals as text, with all their digits."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime.timedelta):
+        return span(value // datetime.timedelta(microseconds=1), "us")
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
 def _moments(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    column = kinds.without_zone(column, name, lambda code, message: None)
-    scale = _PER_SECOND[column.type.unit]
-    extremes = pc.min_max(column.cast(pa.int64())).as_py()
-    low, high = extremes["min"], extremes["max"]
-    if low is not None and not _FIRST_SECOND * scale <= low <= high < (_LAST_SECOND + 1) * scale:
-        raise UnsupportedValue(
-            f"column {name!r} holds times outside of the years 1 to 9999, which CSV and JSON cannot hold"
-        )
+    if kind.is_date(column.type):
+        days = column.cast(pa.date32())
+        _refuse_far_times(days.cast(pa.int32()), name, 86_400, whole_days=True)
+        return days.cast(pa.string())
+    column = kinds.in_utc(column)
+    _refuse_far_times(column.cast(pa.int64()), name, _PER_SECOND[column.type.unit])
     for unit in ("s", "ms", "us"):
         try:
             column = column.cast(pa.timestamp(unit))
@@ -59,12 +88,23 @@ def _moments(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pc.strftime(column, format="%Y-%m-%dT%H:%M:%S")
 
 
+def _refuse_far_times(numbers: pa.ChunkedArray, name: str, scale: int, whole_days: bool = False) -> None:
+    extremes = pc.min_max(numbers).as_py()
+    low, high = extremes["min"], extremes["max"]
+    if low is None:
+        return
+    first, end = ((s // scale if whole_days else s * scale) for s in (_FIRST_SECOND, _LAST_SECOND + 1))
+    if not first <= low <= high < end:
+        bad = pc.or_(pc.less(numbers, first), pc.greater_equal(numbers, end))
+        row = pc.index(bad, True).as_py()
+        raise UnsupportedValue(
+            f"column {name!r}, row {row} is a time outside of the years 1 to 9999, which CSV and JSON cannot hold"
+        )
+
+
 def _spans(column: pa.ChunkedArray) -> pa.Array:
-    scale, digits = _PER_SECOND[column.type.unit], _DIGITS[column.type.unit]
-    return pa.array(
-        (None if value is None else _span(value, scale, digits) for value in _integers(column)),
-        type=pa.string(),
-    )
+    unit = column.type.unit
+    return pa.array((None if value is None else span(value, unit) for value in _integers(column)), type=pa.string())
 
 
 def _integers(column: pa.ChunkedArray) -> Iterable[int | None]:
@@ -72,7 +112,9 @@ def _integers(column: pa.ChunkedArray) -> Iterable[int | None]:
     return values
 
 
-def _span(value: int, scale: int, digits: int) -> str:
+def span(value: int, unit: str) -> str:
+    """Write a span of time of so many units: ``[-][d.]hh:mm:ss[.fffffffff]``."""
+    scale, digits = _PER_SECOND[unit], _DIGITS[unit]
     whole, fraction = divmod(abs(value), scale)
     minutes, seconds = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""The device port's images: every PNG that the script saved, and the figures that it left open."""
+"""The device port's images: every PNG and SVG that the script saved, and the figures that it left open."""
 
 import os
 import stat
@@ -11,23 +11,30 @@ from pathlib import Path
 from runner.bundle import Bundle
 from runner.figures import Figures
 from runner.job import Image, Limits, Paths, Warn
+from runner.names import unique
 
+PNG = "image/png"
+SVG = "image/svg+xml"
+_KEPT = {".png": PNG, ".svg": SVG}
+_NOT_KEPT = (".jpg", ".jpeg", ".gif", ".pdf", ".svgz", ".bmp", ".tif", ".tiff", ".webp", ".eps")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SVG_HEAD = 4096  # characters: room for an XML declaration, a DOCTYPE and a comment
 _CHUNK_FRAME = 12  # a chunk's length, type and check sum
 
 
 class BadImage(ValueError):
-    """A file that ends in .png is none."""
+    """A file that ends in .png or .svg is no such image."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A PNG file under the working directory; sorts by the time it was written, then by its name."""
+    """An image file under the working directory; `kind` is its media type, None for one that is not kept."""
 
     modified_ns: int
     name: str
     path: str
     size: int
+    kind: str | None
 
 
 class ImageFile:
@@ -47,7 +54,7 @@ class ImageFile:
         self._left_out += not fits
         return fits
 
-    def add(self, name: str, data: bytes) -> None:
+    def add(self, name: str, data: bytes, kind: str) -> None:
         """Append one image that there is room for."""
         rest = memoryview(data)
         try:
@@ -58,7 +65,7 @@ class ImageFile:
             os.lseek(self._descriptor, self._offset, os.SEEK_SET)
             self._left_out += 1
             return
-        self.images.append(Image(name, self._offset, len(data)))
+        self.images.append(Image(name, self._offset, len(data), kind))
         self._offset += len(data)
 
     def close(self) -> None:
@@ -72,24 +79,33 @@ class ImageFile:
             )
 
 
-def collect_images(paths: Paths, bundle: Bundle, figures: Figures, limits: Limits, warn: Warn) -> list[Image]:
-    """Copy the images to the outputs and describe them, in the order in which they were written.
+def collect_images(paths: Paths, bundle: Bundle, figures: Figures | None, limits: Limits, warn: Warn) -> list[Image]:
+    """Gather the images of a job into one file; gives where each of them lies.
 
-    Images count wherever they lie under the working directory, except in its ``tmp`` and except for the
-    bundle's own files as long as they are untouched.  What is no sound PNG is named in a warning.
+    They come in the order in which they were written, by name where that is the same; then the open figures,
+    unless `figures` is None.  What is not shown, is cut or is left out is said in warnings.
     """
     images = ImageFile(paths.images, limits, warn)
     found = sorted(_find(paths, bundle), key=lambda image: (image.modified_ns, image.name))
     for image in found:
-        if not images.has_room(image.size):
+        if image.kind is None or not images.has_room(image.size):
             continue
         try:
-            images.add(image.name, sound_png(_read(image.path, limits.images_bytes)))
+            data = _read(image.path, limits.images_bytes)
+            images.add(image.name, sound_png(data) if image.kind == PNG else sound_svg(data), image.kind)
         except (BadImage, OSError) as error:
             warn("image_unreadable", f"{image.name!r} is not shown: {error}")
-    _add_open_figures(images, figures, warn)
+    _warn_of_kinds([image.name for image in found if image.kind is None], warn)
+    if figures is not None:
+        _add_open_figures(images, figures, warn)
     images.close()
     return images.images
+
+
+def _warn_of_kinds(names: list[str], warn: Warn) -> None:
+    if names:
+        others = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
+        warn("image_kind", f"{names[0]!r}{others} not kept: the images of a run are PNG and SVG files")
 
 
 def sound_png(data: bytes) -> bytes:
@@ -113,6 +129,19 @@ def sound_png(data: bytes) -> bytes:
     raise BadImage("it is cut: the end mark is missing")
 
 
+def sound_svg(data: bytes) -> bytes:
+    """Give an SVG as it is.  Raises `BadImage` when it is not UTF-8 text from its first to its last tag."""
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise BadImage("it is not UTF-8 text") from error
+    if not text.startswith("<") or "<svg" not in text[:_SVG_HEAD]:
+        raise BadImage("it does not begin as an SVG")
+    if not text.endswith(("</svg>", "/>", "-->")):
+        raise BadImage("it is cut: the end of the SVG is missing")
+    return data
+
+
 def _check_header(name: bytes, header: bytes) -> None:
     if name != b"IHDR" or len(header) != 13:
         raise BadImage("it does not begin with a header")
@@ -124,21 +153,31 @@ def _check_header(name: bytes, header: bytes) -> None:
 def _find(paths: Paths, bundle: Bundle) -> Iterator[_Found]:
     """Walk the working directory; links are never followed, and what is no regular file is not looked at."""
     waiting = [str(paths.work)]
+    passed_over = (str(paths.scratch), str(paths.own))
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        if entry.path != str(paths.scratch):
+                        if entry.path not in passed_over:
                             waiting.append(entry.path)
-                    elif entry.name.lower().endswith(".png") and entry.is_file(follow_symlinks=False):
+                    elif _is_image(entry.name) and entry.is_file(follow_symlinks=False):
                         status = entry.stat(follow_symlinks=False)
                         if not bundle.untouched(entry.path, status):
-                            name = os.path.relpath(entry.path, paths.work)
-                            yield _Found(status.st_mtime_ns, _printable(name), entry.path, status.st_size)
+                            name = _printable(os.path.relpath(entry.path, paths.work))
+                            kind = _KEPT.get(_suffix(entry.name))
+                            yield _Found(status.st_mtime_ns, name, entry.path, status.st_size, kind)
         except OSError:  # gone meanwhile, not readable, or its path is too long to be opened
             continue
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext("a" + name)[1].lower()  # a file called ".png" has a suffix, too
+
+
+def _is_image(name: str) -> bool:
+    return _suffix(name) in _KEPT or _suffix(name) in _NOT_KEPT
 
 
 def _read(path: str, limit: int) -> bytes:
@@ -156,7 +195,9 @@ def _add_open_figures(images: ImageFile, figures: Figures, warn: Warn) -> None:
     try:
         for name, data in figures.unsaved():
             if images.has_room(len(data)):
-                images.add(name, data)
+                stems = [image.name.removesuffix(".png") for image in images.images]
+                name = unique([*stems, name.removesuffix(".png")])[-1] + ".png"
+                images.add(name, data, PNG)
                 warn(
                     "figure_captured",
                     f"an open figure that was never saved is shown as {name!r}; save it with savefig to name"

@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import os
+import pkgutil
 import sys
 import types
 from pathlib import Path
@@ -31,7 +32,7 @@ def step_aside() -> None:
 
 
 def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:
-    """Put the bundle on ``sys.path``, after the standard library and ahead of the installed packages.
+    """Put the bundle and its wheels on ``sys.path``, after the standard library and ahead of the installed packages.
 
     The script itself goes to the very end, under the name of its module: a worker process that was not
     forked has to import it to find the script's functions.
@@ -42,16 +43,17 @@ def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:
         if os.path.basename(entry) in ("site-packages", "dist-packages")
     ]
     _warn_of_shadows(bundle, sys.path[installed[0] :] if installed else [], warn)
-    sys.path.insert(installed[0] if installed else len(sys.path), str(paths.bundle))
-    alias = paths.work / ".airlock"
-    alias.mkdir(exist_ok=True)
-    (alias / f"{MODULE_NAME}.py").symlink_to(paths.script)
-    sys.path.append(str(alias))
+    place = installed[0] if installed else len(sys.path)
+    sys.path[place:place] = [str(paths.bundle), *map(str, bundle.wheels)]
+    paths.own.mkdir(exist_ok=True)
+    (paths.own / f"{MODULE_NAME}.py").symlink_to(paths.script)
+    sys.path.append(str(paths.own))
     importlib.invalidate_caches()
 
 
 def _warn_of_shadows(bundle: Bundle, installed: list[str], warn: Warn) -> None:
-    for name in bundle.modules():
+    in_wheels = {module.name for module in pkgutil.iter_modules(map(str, bundle.wheels))}
+    for name in sorted({*bundle.modules(), *in_wheels}):
         if name in sys.stdlib_module_names or name in sys.modules:
             warn(
                 "name_shadowed",

@@ -7,33 +7,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
-from runner import delimited, records
-from runner.failure import BadInput, OutputLimit
-from runner.frames import checked, to_pandas
-from runner.job import Warn
+from runner import arrow_files, azure, csv_writer, delimited, records
+from runner.compressed import inflated
+from runner.conversion import converted
+from runner.failure import BadInput, EmptyInput, OutputLimit
+from runner.frames import checked
+from runner.job import Input, Reading, Warn
 
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_FILE_MAGIC = b"ARROW1"
-
-
-def read_table(path: Path, form: str, port: int, warn: Warn) -> pa.Table:
-    """Read the table of an input port.  Raises `BadInput` naming the port, the format and the reason."""
-    with _blaming(port, form), _source(path) as source:
-        return checked(_READERS[form](source, warn))
+_WITH_TYPES = ("arrow", "arrow_stream", "parquet")
 
 
-def read_frame(path: Path, form: str, port: int, warn: Warn) -> pd.DataFrame:
-    """Read the table of an input port as the frame that the script gets.  Raises `BadInput`, as above."""
-    table = read_table(path, form, port, warn)
-    with _blaming(port, form):
-        return to_pandas(table, warn)
+def read_table(path: Path, entry: Input, inflated_bytes: int, warn: Warn) -> pa.Table:
+    """Read the table of an input port, the way its author wants it read.
+
+    Raises `BadInput` naming the port, the format and the reason, or what of it has a code of its own: an empty
+    file, a column that is not there, a cell that cannot be converted, a type that is not supported.
+    """
+    with blaming(entry.port, entry.format):
+        _refuse_useless_options(entry)
+        with _source(path, entry.compression, inflated_bytes) as source:
+            table = checked(_READERS[entry.format](source, entry.reading, warn), warn)
+        # The readers of text have done it already, from the text itself.
+        return converted(table, entry.reading) if entry.format in _WITH_TYPES else table
 
 
 @contextmanager
-def _blaming(port: int, form: str) -> Iterator[None]:
+def blaming(port: int, form: str) -> Iterator[None]:
     """Name the port and the format in whatever goes wrong: nothing of the script has run yet."""
     where = f"the table on input port {port} (dataframe{port}) cannot be read as {form}"
     try:
@@ -42,7 +43,8 @@ def _blaming(port: int, form: str) -> Iterator[None]:
         raise
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        raise BadInput(f"{where}: {why}") from error
+        raised = type(error) if isinstance(error, BadInput) else BadInput
+        raise raised(f"{where}: {why}") from error
 
 
 def write_table(table: pa.Table, path: Path, form: str, limit: int) -> int:
@@ -99,74 +101,50 @@ class _Sink(io.RawIOBase):
             os.close(self._descriptor)
 
 
-def _source(path: Path) -> Any:
+@contextmanager
+def _source(path: Path, compression: str | None, limit: int) -> Iterator[Any]:
+    """Open the file, inflated if it is compressed; it is mapped, not read."""
     if path.stat().st_size == 0:
-        raise BadInput("the file is empty")
-    return pa.memory_map(str(path))
+        raise EmptyInput("the file is empty")
+    with pa.memory_map(str(path)) as file:
+        if compression is None:
+            yield file
+            return
+        data = inflated(file, compression, limit)
+    if not data.size:
+        raise EmptyInput("the file is empty once it is inflated")
+    with pa.BufferReader(data) as file:
+        del data  # else it would live as long as the whole table
+        yield file
 
 
-def _read_arrow(source: Any, warn: Warn) -> pa.Table:
-    del warn
-    if source.read(len(_FILE_MAGIC)) != _FILE_MAGIC:
-        raise BadInput("it is not an Arrow file (a stream of Arrow batches is the format arrow_stream)")
-    return pa.ipc.open_file(source).read_all()
+def _refuse_useless_options(entry: Input) -> None:
+    """An option that a format has no use for is an error: the author expects something of it."""
+    for option, formats in _OPTIONS.items():
+        if getattr(entry.reading, option) and entry.format not in formats:
+            raise BadInput(f"the option {option!r} does not apply to it; it is for {', '.join(formats)}")
 
 
-def _read_arrow_stream(source: Any, warn: Warn) -> pa.Table:
-    """Read an Arrow stream that is complete: to Arrow's reader, one that was cut looks like a shorter one."""
-    del warn
-    if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
-        raise BadInput("it is an Arrow file, not a stream; its format is arrow")
-    source.seek(0)
-    messages = pa.ipc.MessageReader.open_stream(source)
-    end = 0
-    try:
-        while True:
-            messages.read_next_message()
-            end = source.tell()
-    except StopIteration:
-        source.seek(end)
-    if source.read(len(_END_OF_STREAM)) != _END_OF_STREAM:
-        raise BadInput("the stream was cut: its end marker is missing")
-    source.seek(0)
-    return pa.ipc.open_stream(source).read_all()
-
-
-def _read_parquet(source: Any, warn: Warn) -> pa.Table:
-    from pyarrow import parquet
-
-    del warn
-    return parquet.ParquetFile(source).read()
-
-
-def _write_arrow(table: pa.Table, file: Any) -> None:
-    with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _write_arrow_stream(table: pa.Table, file: Any) -> None:
-    with pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _write_parquet(table: pa.Table, file: Any) -> None:
-    from pyarrow import parquet
-
-    parquet.write_table(table, file)
-
-
-_READERS: dict[str, Callable[[Any, Warn], pa.Table]] = {
-    "arrow": _read_arrow,
-    "arrow_stream": _read_arrow_stream,
-    "parquet": _read_parquet,
+_OPTIONS = {
+    "delimiter": ("csv", "tsv"),
+    "encoding": ("csv", "tsv", "json", "azure_json"),
+    "missing": ("csv", "tsv", "json", "azure_json"),
+}
+_READERS: dict[str, Callable[[Any, Reading, Warn], pa.Table]] = {
+    "arrow": arrow_files.read_arrow,
+    "arrow_stream": arrow_files.read_arrow_stream,
+    "parquet": arrow_files.read_parquet,
     "csv": delimited.read_csv,
     "tsv": delimited.read_tsv,
     "json": records.read_json,
+    "azure_json": records.read_azure_json,
 }
 _WRITERS: dict[str, Callable[[pa.Table, Any], None]] = {
-    "arrow": _write_arrow,
-    "arrow_stream": _write_arrow_stream,
-    "parquet": _write_parquet,
-    "csv": delimited.write_csv,
+    "arrow": arrow_files.write_arrow,
+    "arrow_stream": arrow_files.write_arrow_stream,
+    "parquet": arrow_files.write_parquet,
+    "csv": csv_writer.write_csv,
+    "tsv": csv_writer.write_tsv,
     "json": records.write_json,
+    "azure_json": azure.write,
 }

@@ -1,110 +1,129 @@
 """Arrow to pandas and back: names, index, types, missing values.
 
-The rules are in docs/script-contract.md.  Going in, a table was read and validated; coming out, a frame may
-hold anything, and what a table cannot hold is refused by name rather than changed in silence.
+The rules are in docs/types.md.  Going in, a table was read and validated; coming out, a frame may hold anything,
+and what a table cannot hold is refused by name rather than changed in silence.
 """
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.pandas_compat  # to_pandas would load it when the job is already running
 import pyarrow.types as kind
 
-from runner import kinds
+from runner import encodings, kinds
+from runner.arriving import arriving
 from runner.columns import from_arrow, from_series
-from runner.failure import BadInput
-from runner.job import Warn
+from runner.failure import BadInput, UnsupportedInput
+from runner.job import Profile, Warn
 from runner.names import column_names, unique
+from runner.notes import Notes, telling
 
 MAX_ROWS = 2**31 - 1
 _THREADS_FROM_CELLS = 200_000  # below it, starting threads costs more than they save
 
 
-def checked(table: pa.Table) -> pa.Table:
+def checked(table: pa.Table, warn: Warn) -> pa.Table:
     """Make a table that was just read fit for use; raise `BadInput` when it is not.
 
     Its offsets and lengths are verified in full (the readers of Arrow do not), its types are of the allowed
-    kind, its metadata is gone (pandas would act upon it), and its column names are distinct.
+    kind and in their plain form, its metadata is gone (pandas would act upon it), and its column names are
+    distinct.  A type that is not allowed is `UnsupportedInput`, with column, row, value and type.
     """
     if table.num_rows > MAX_ROWS:
         raise BadInput(f"it has {table.num_rows} rows; at most {MAX_ROWS} are allowed")
-    for field in table.schema:
-        if not kinds.is_allowed(field.type):
-            raise BadInput(f"column {field.name!r} has the type {field.type}, which is not supported")
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise BadInput(f"it is corrupt: {error}") from error
-    schema = pa.schema(list(zip(unique(_filled(table.column_names)), table.schema.types, strict=True)))
-    return pa.Table.from_arrays(table.columns, schema=schema)
+    _verify(table)
+    names = unique([name or f"Col{position}" for position, name in enumerate(table.column_names, start=1)])
+    fields = [field.with_name(name) for field, name in zip(table.schema, names, strict=True)]
+    with telling(warn) as notes:
+        columns = [_plain(column, field, notes) for column, field in zip(table.columns, fields, strict=True)]
+    return pa.Table.from_arrays(columns, names=names)
 
 
-def to_pandas(table: pa.Table, warn: Warn) -> pd.DataFrame:
-    """Give a checked table as a frame with the index 0..n-1; a copy, which the script may change."""
-    columns = [_arriving(table.column(n), name, warn) for n, name in enumerate(table.column_names)]
-    plain = pa.Table.from_arrays(
-        [pa.nulls(len(c), pa.bool_()) if c.type == kinds.COMPLEX else c for c in columns],
-        names=table.column_names,
-    )
-    frame: pd.DataFrame = plain.to_pandas(
-        date_as_object=False,
-        ignore_metadata=True,
-        use_threads=table.num_rows * table.num_columns >= _THREADS_FROM_CELLS,
-    )
+def to_pandas(table: pa.Table, dtypes: str, profile: Profile, warn: Warn) -> pd.DataFrame:
+    """Give a checked table as a frame with the index 0..n-1; a copy, which the script may change.
+
+    `dtypes` says which types its columns get: see docs/types.md.  Raises `UnsupportedInput` naming the column,
+    the row, the value and the type of what has no counterpart in pandas.
+    """
+    pairs = zip(table.column_names, table.columns, strict=True)
+    if dtypes == "arrow":
+        return _frame([_without_categories(column, profile) for _, column in pairs], table, pd.ArrowDtype)
+    with telling(warn) as notes:
+        columns = [
+            arriving(_without_categories(column, profile), name, dtypes == "nullable", notes) for name, column in pairs
+        ]
+    frame = _frame([_or_placeholder(column, table.num_rows) for column in columns], table)
     for position, column in enumerate(columns):
-        if column.type == kinds.COMPLEX:
-            frame.isetitem(position, kinds.complex_values(column))
+        if not isinstance(column, pa.ChunkedArray):
+            frame.isetitem(position, column)
     return frame
 
 
-def to_arrow(value: pd.DataFrame | pa.Table, profile: str, warn: Warn) -> pa.Table:
+def to_arrow(value: pd.DataFrame | pa.Table, profile: Profile, warn: Warn) -> pa.Table:
     """Turn the table that a script returned into an Arrow table without index and without metadata.
 
-    Raises `UnsupportedValue` naming the column, the row and the type of what a table cannot hold.
+    Raises `UnsupportedValue` naming the column, the row, the value and the type of what a table cannot hold.
     """
-    nested = profile == "designer"
-    if isinstance(value, pa.Table):
-        names = column_names(value.column_names, warn)
-        arrays = [from_arrow(c, n, nested, warn) for c, n in zip(value.columns, names, strict=True)]
-    else:
-        _warn_of_index(value, warn)
-        names = column_names(value.columns, warn)
-        arrays = [from_series(value.iloc[:, n], name, nested, warn) for n, name in enumerate(names)]
+    with telling(warn) as notes:
+        if isinstance(value, pa.Table):
+            names = column_names(value.column_names, notes)
+            fields = [field.with_name(name) for field, name in zip(value.schema, names, strict=True)]
+            arrays = [from_arrow(column, field, notes) for column, field in zip(value.columns, fields, strict=True)]
+        else:
+            _warn_of_index(value, warn)
+            names = column_names(value.columns, notes)
+            series = [column for _, column in value.items()]  # by place: several may share a name
+            arrays = [from_series(s, name, profile.nested, notes) for s, name in zip(series, names, strict=True)]
     return pa.Table.from_arrays(arrays, names=names)
 
 
-def _filled(names: list[str]) -> list[str]:
-    return [name or f"Col{position}" for position, name in enumerate(names, start=1)]
+def _verify(table: pa.Table) -> None:
+    def verify(name: str, column: pa.ChunkedArray) -> None:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise BadInput(f"column {name!r} is corrupt: {error}") from error
+
+    with ThreadPoolExecutor() if _is_large(table) else nullcontext() as pool:
+        each = pool.map if pool else map
+        deque(each(verify, table.column_names, table.columns), maxlen=0)
 
 
-def _arriving(column: pa.ChunkedArray, name: str, warn: Warn) -> pa.ChunkedArray:
-    """Settle the types for which pandas has no counterpart, or a surprising one."""
-    column = kinds.without_views(column)
-    data_type = column.type
-    if kind.is_dictionary(data_type):
-        settled = kinds.categories(column)
-        return settled if kind.is_dictionary(settled.type) else _arriving(settled, name, warn)
-    if kind.is_null(data_type):
-        return column.cast(pa.float64())
-    if kind.is_timestamp(data_type):
-        return kinds.without_zone(column, name, warn)
-    if kind.is_decimal(data_type):
-        return kinds.decimals_as_floats(column, name, warn)
-    if data_type == pa.time64("ns"):
-        return _microseconds(column, name, warn)
-    if kind.is_integer(data_type) and column.null_count and kinds.beyond(column, kinds.EXACT_FLOAT):
-        warn(
-            "precision_lost",
-            f"column {name!r} holds integers beyond 2^53 and missing values; it arrives as floating point,"
-            " which cannot hold all of them exactly",
+def _is_large(table: pa.Table) -> bool:
+    return bool(table.num_rows * table.num_columns >= _THREADS_FROM_CELLS)
+
+
+def _plain(column: pa.ChunkedArray, field: pa.Field, notes: Notes) -> pa.ChunkedArray:
+    if not kinds.is_allowed(column.type):
+        row, value = encodings.first_value(column)
+        raise UnsupportedInput(
+            f"column {field.name!r}, row {row}: {value}: the type {column.type} is not supported (docs/types.md)"
         )
-    return column
+    return encodings.plain(column, field, notes)
 
 
-def _microseconds(column: pa.ChunkedArray, name: str, warn: Warn) -> pa.ChunkedArray:
-    rounded = column.cast(pa.time64("us"), safe=False)
-    if not rounded.cast(pa.time64("ns")).equals(column):
-        warn("precision_lost", f"column {name!r} holds times of day finer than a microsecond; they were cut")
-    return rounded
+def _without_categories(column: pa.ChunkedArray, profile: Profile) -> pa.ChunkedArray:
+    return column if profile.categories or not kind.is_dictionary(column.type) else kinds.decoded(column)
+
+
+def _or_placeholder(column: Any, rows: int) -> Any:
+    """Keep the place of a column that pandas gets from us, by one byte a row until then."""
+    return column if isinstance(column, pa.ChunkedArray) else pa.array(np.zeros(rows, np.int8))
+
+
+def _frame(columns: list[Any], table: pa.Table, types_mapper: Any = None) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.Table.from_arrays(columns, names=table.column_names).to_pandas(
+        date_as_object=False,
+        ignore_metadata=True,
+        types_mapper=types_mapper,
+        use_threads=_is_large(table),
+    )
+    return frame
 
 
 def _warn_of_index(frame: pd.DataFrame, warn: Warn) -> None:

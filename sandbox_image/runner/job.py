@@ -6,15 +6,15 @@ their own copy of these shapes, because neither imports the other; `VERSION` tel
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 TASKS = ("run", "convert")
-PROFILES = ("classic", "designer")
-INPUT_FORMATS = ("arrow", "arrow_stream", "parquet", "csv", "tsv", "json")
-OUTPUT_FORMATS = ("arrow", "arrow_stream", "parquet", "csv", "json")
+DTYPES = ("numpy", "nullable", "arrow")
+FORMATS = ("arrow", "arrow_stream", "parquet", "csv", "tsv", "json", "azure_json")
+COMPRESSIONS = (None, "gzip", "zstd")
 
 Warn = Callable[[str, str], None]
 """Takes the code and the text of a warning, for the report and for the end of the log."""
@@ -59,9 +59,60 @@ class Paths:
         return self.work / "Script Bundle"
 
     @property
+    def own(self) -> Path:
+        """What the runner keeps in the working directory for itself: unpacked wheels, the script by its module name."""
+        return self.work / ".airlock"
+
+    @property
     def scratch(self) -> Path:
         """The directory for temporary files."""
         return self.work / "tmp"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the generations of the module differ, one by one (docs/contract.md, Profiles)."""
+
+    name: str
+    by_port: bool = False
+    """Every port is an argument, an unconnected one None; else the connected tables come one after the other."""
+    values: bool = False
+    """Numbers, texts, lists of them and bare arrays are taken as a table."""
+    nested: bool = False
+    """Cells of a result may hold lists and dicts."""
+    two_tables: bool = False
+    """The second item that is returned is the table of a second output port."""
+    categories: bool = True
+    """Categories arrive as categories; else as their values."""
+    open_figures: bool = True
+    """Figures that were left open, and never saved, are images too."""
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("classic"),
+        Profile("classic-strict", categories=False, open_figures=False),
+        Profile("lenient", values=True),
+        Profile("designer", by_port=True, values=True, nested=True, two_tables=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the author wants a table to be read; what is not stated is detected, or a default."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    missing: tuple[str, ...] = ()
+    """Texts of CSV cells that stand for missing values, beside the cell without anything in it."""
+    dates: Mapping[str, str] = field(default_factory=dict)
+    """The format (strptime) of the times in a column."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The type that the cells of a column are to be converted to."""
+    columns: tuple[str, ...] | None = None
+    """The columns that are wanted, in this order; None is all."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +122,27 @@ class Input:
     port: int
     file: str
     format: str
+    compression: str | None = None
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True)
 class Output:
-    """One file to write the resulting table to."""
+    """One file to write the table of one output port to."""
 
+    port: int
     file: str
     format: str
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may write: bytes in one output file, images, and bytes in all images together."""
+    """What a job may write: bytes in one output file, images, bytes in all images; and read: bytes inflated."""
 
     output_bytes: int
     images: int
     images_bytes: int
+    inflated_bytes: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +150,8 @@ class Job:
     """One job as the controller describes it."""
 
     task: str
-    profile: str
+    profile: Profile
+    dtypes: str
     inputs: tuple[Input, ...]
     bundle: str | None
     outputs: tuple[Output, ...]
@@ -138,6 +194,15 @@ class Image:
     name: str
     offset: int
     size: int
+    type: str = "image/png"
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """How large a table is, and its columns."""
+
+    rows: int
+    columns: tuple[Column, ...]
 
 
 @dataclass
@@ -146,8 +211,8 @@ class Report:
 
     failure: Failure | None = None
     notices: list[Notice] = field(default_factory=list)
-    rows: int = 0
-    columns: tuple[Column, ...] | None = None
+    inputs: dict[int, TableShape] = field(default_factory=dict)
+    outputs: dict[int, TableShape] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
     timings: dict[str, float] = field(
@@ -169,31 +234,43 @@ def read_job(path: Path) -> Job:
             raise InvalidJob(f"job.json has version {data['version']!r}; this runner understands {VERSION}")
         return Job(
             task=_one_of(TASKS, data["task"], "task"),
-            profile=_one_of(PROFILES, data["profile"], "profile"),
-            inputs=tuple(
-                Input(
-                    _one_of((1, 2), entry["port"], "port"),
-                    _file_name(entry["file"]),
-                    _one_of(INPUT_FORMATS, entry["format"], "input format"),
-                )
-                for entry in data["inputs"]
-            ),
+            profile=PROFILES[_one_of(tuple(PROFILES), data["profile"], "profile")],
+            dtypes=_one_of(DTYPES, data["dtypes"], "dtypes"),
+            inputs=tuple(_input(entry) for entry in data["inputs"]),
             bundle=None if data["bundle"] is None else _file_name(data["bundle"]),
             outputs=tuple(
-                Output(_file_name(entry["file"]), _one_of(OUTPUT_FORMATS, entry["format"], "output format"))
+                Output(
+                    _one_of((1, 2), entry["port"], "output port"),
+                    _file_name(entry["file"]),
+                    _one_of(FORMATS, entry["format"], "output format"),
+                )
                 for entry in data["outputs"]
             ),
-            limits=Limits(
-                int(data["limits"]["output_bytes"]),
-                int(data["limits"]["images"]),
-                int(data["limits"]["images_bytes"]),
-            ),
+            limits=Limits(**{limit.name: int(data["limits"][limit.name]) for limit in fields(Limits)}),
             parameters=dict(data["parameters"]),
         )
     except InvalidJob:
         raise
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InvalidJob(f"job.json cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _input(entry: Mapping[str, Any]) -> Input:
+    reading = entry["reading"]
+    return Input(
+        port=_one_of((1, 2), entry["port"], "port"),
+        file=_file_name(entry["file"]),
+        format=_one_of(FORMATS, entry["format"], "input format"),
+        compression=_one_of(COMPRESSIONS, entry["compression"], "compression"),
+        reading=Reading(
+            delimiter=reading["delimiter"],
+            encoding=reading["encoding"],
+            missing=tuple(reading["missing"]),
+            dates=dict(reading["dates"]),
+            types=dict(reading["types"]),
+            columns=None if reading["columns"] is None else tuple(reading["columns"]),
+        ),
+    )
 
 
 def _one_of(allowed: tuple[Any, ...], value: Any, what: str) -> Any:

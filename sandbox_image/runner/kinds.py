@@ -8,25 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kind
 
-from runner.job import Warn
-
 MAX_DEPTH = 3
 COMPLEX = pa.struct([("real", pa.float64()), ("imag", pa.float64())])
 """Arrow has no complex numbers: a column of them is a struct of exactly these two."""
 
+COMPACT_ROWS = 2**20
+"""Text of more rows comes out as `large_string`, the form that pandas has it in."""
+
 HOLDERS = (list, tuple, dict, set, frozenset, np.ndarray, pd.DataFrame, pd.Series, pd.Index)
 """What may hold further values, in a cell of a frame."""
 
-MAX_INT64 = 2**63 - 1
-EXACT_FLOAT = 2**53
 _FLAT = (
     kind.is_boolean, kind.is_integer, kind.is_floating, kind.is_decimal, kind.is_string, kind.is_large_string,
     kind.is_string_view, kind.is_binary, kind.is_large_binary, kind.is_binary_view, kind.is_fixed_size_binary,
     kind.is_date, kind.is_time, kind.is_timestamp, kind.is_duration, kind.is_null,
 )  # fmt: skip
-
-
-_LEVELS = (kind.is_boolean, kind.is_integer, kind.is_floating, kind.is_string, kind.is_large_string)
+_LISTS = (kind.is_list, kind.is_large_list, kind.is_fixed_size_list)
+_LIST_VIEWS = (kind.is_list_view, kind.is_large_list_view)
 
 
 def is_flat(data_type: pa.DataType) -> bool:
@@ -38,20 +36,48 @@ def is_nested(data_type: pa.DataType) -> bool:
     """Tell whether a cell of this type holds further values; a complex number counts as one value."""
     if kind.is_struct(data_type):
         return bool(data_type != COMPLEX)
-    return any(test(data_type) for test in (kind.is_list, kind.is_large_list, kind.is_fixed_size_list))
+    return any(test(data_type) for test in (*_LISTS, kind.is_map))
 
 
-def is_allowed(data_type: pa.DataType, depth: int = MAX_DEPTH) -> bool:
-    """Tell whether a column may have this type: a plain one, a category of plain ones, or a little nesting.
+def is_bytes(data_type: pa.DataType) -> bool:
+    """Tell whether the cells of this type are bytes."""
+    return any(test(data_type) for test in (kind.is_binary, kind.is_large_binary, kind.is_fixed_size_binary))
 
-    Left out: unions, maps, run-end encoding, intervals of months, extension types.
+
+def is_list_view(data_type: pa.DataType) -> bool:
+    """Tell whether this is one of the two list types that few readers know."""
+    return any(test(data_type) for test in _LIST_VIEWS)
+
+
+def is_allowed(data_type: pa.DataType) -> bool:
+    """Tell whether a column may have this type: see `is_plain`, and what is only an encoding of it.
+
+    Left out are unions, intervals of months, and what nests more than `MAX_DEPTH` deep.
+    """
+    if isinstance(data_type, pa.BaseExtensionType):
+        return is_allowed(data_type.storage_type)
+    if kind.is_run_end_encoded(data_type):
+        return is_plain(data_type.value_type)
+    if is_list_view(data_type):
+        return is_plain(data_type.value_type, MAX_DEPTH - 1)
+    return is_plain(data_type)
+
+
+def is_plain(data_type: pa.DataType, depth: int = MAX_DEPTH) -> bool:
+    """Tell whether this is one value, a category of such, or lists, structs and maps of them, `depth` deep.
+
+    A struct whose fields share a name has no counterpart in Python, and is left out, too.
     """
     if kind.is_dictionary(data_type):
-        return is_flat(data_type.value_type)
+        nested_views = depth < MAX_DEPTH and data_type.value_type in (pa.string_view(), pa.binary_view())
+        return is_flat(data_type.value_type) and not nested_views  # Arrow cannot take these out of there
     if kind.is_struct(data_type):
-        return depth > 0 and all(is_allowed(field.type, depth - 1) for field in data_type)
+        names = {field.name for field in data_type}
+        return depth > 0 and len(names) == len(data_type) and all(is_plain(f.type, depth - 1) for f in data_type)
+    if kind.is_map(data_type):
+        return depth > 0 and all(is_plain(t, depth - 1) for t in (data_type.key_type, data_type.item_type))
     if is_nested(data_type):
-        return depth > 0 and is_allowed(data_type.value_type, depth - 1)
+        return depth > 0 and is_plain(data_type.value_type, depth - 1)
     return is_flat(data_type)
 
 
@@ -62,51 +88,20 @@ def too_deep(value: Any) -> bool:
     """
     level = {id(value): value} if isinstance(value, HOLDERS) else {}
     for _ in range(MAX_DEPTH):
-        inner = (
-            item for holder in level.values() for item in (holder.values() if isinstance(holder, dict) else holder)
-        )
+        inner = (item for holder in level.values() for item in _items(holder))
         level = {id(item): item for item in inner if isinstance(item, HOLDERS)}
     return bool(level)
 
 
-def beyond(column: pa.ChunkedArray, limit: int) -> bool:
-    """Tell whether an integer column holds a value whose size is greater than `limit`."""
-    extremes = pc.min_max(column).as_py()
-    return any(value is not None and abs(value) > limit for value in extremes.values())
+def _items(holder: Any) -> Any:
+    if isinstance(holder, dict):
+        return holder.values()
+    return () if isinstance(holder, np.ndarray) and holder.ndim == 0 else holder
 
 
-def without_zone(column: pa.ChunkedArray, name: str, warn: Warn) -> pa.ChunkedArray:
+def in_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Turn zone-aware times into the same moments in UTC, without a zone."""
-    zone = column.type.tz
-    if not zone:
-        return column
-    if zone.upper() not in ("UTC", "ETC/UTC", "Z", "+00:00"):
-        warn("zone_dropped", f"column {name!r} is in the time zone {zone}; it became UTC without a zone")
-    return column.cast(pa.timestamp(column.type.unit))
-
-
-def decimals_as_floats(column: pa.ChunkedArray, name: str, warn: Warn) -> pa.ChunkedArray:
-    """Turn decimal numbers into floating point ones, the nearest there is; tables here have no decimals."""
-    warn("decimal_to_double", f"column {name!r} holds decimal numbers; they became floating point numbers")
-    return column.cast(pa.float64())
-
-
-def categories(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give categories one set of levels in plain types; decode them when a level is missing or repeated.
-
-    Only numbers, text and truth values stay categories: other levels would need rules of their own.
-    """
-    column = column.unify_dictionaries()
-    if not column.num_chunks:
-        return column
-    levels = without_views(pa.chunked_array([column.chunk(0).dictionary]))
-    levels = compact(levels).combine_chunks()
-    kept = any(test(levels.type) for test in _LEVELS)
-    if not kept or levels.null_count or len(pc.unique(levels)) < len(levels):
-        return decoded(column)
-    ordered = column.type.ordered
-    chunks = [pa.DictionaryArray.from_arrays(c.indices, levels, ordered=ordered) for c in column.chunks]
-    return pa.chunked_array(chunks)
+    return column.cast(pa.timestamp(column.type.unit)) if column.type.tz else column
 
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -125,11 +120,13 @@ def without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def compact(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Use the types of 32-bit offsets for text and bytes, wherever a column fits them."""
-    narrow = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}.get(column.type)
-    if narrow is None or any(chunk.nbytes >= 2**31 for chunk in column.chunks):
+    """Use the usual type of text, with offsets of 32 bits: pandas has the wide one only.
+
+    The text is not copied, but its offsets are, which a table of many rows should not have to pay for.
+    """
+    if not kind.is_large_string(column.type) or len(column) > COMPACT_ROWS or column.nbytes >= 2**31:
         return column
-    return column.cast(narrow)
+    return column.cast(pa.string())
 
 
 def nan_as_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:

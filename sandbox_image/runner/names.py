@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from runner.failure import UnsupportedValue
-from runner.job import Warn
+from runner.notes import Notes
 
 
-def column_names(labels: Iterable[Any], warn: Warn) -> list[str]:
+def column_names(labels: Iterable[Any], notes: Notes) -> list[str]:
     """Turn any labels into distinct column names, in the same order.
 
     A label that is not text becomes ``str(label)``; an empty one ``Col<position>``, counted from 1; the
     second ``a`` becomes ``a (2)``, the third ``a (3)``.  A name that is there already is never given away:
     a repeated name takes the smallest number that is free.
     """
-    return unique([_text(label, position, warn) for position, label in enumerate(labels, start=1)])
+    return unique([_text(label, position, notes) for position, label in enumerate(labels, start=1)])
 
 
 def unique(names: list[str]) -> list[str]:
@@ -37,7 +37,7 @@ def unique(names: list[str]) -> list[str]:
     return result
 
 
-def _text(label: Any, position: int, warn: Warn) -> str:
+def _text(label: Any, position: int, notes: Notes) -> str:
     try:
         name = str(label)
     except Exception as error:
@@ -49,5 +49,5 @@ def _text(label: Any, position: int, warn: Warn) -> str:
         return f"Col{position}"
     clean = name.encode("utf-8", "replace").decode("utf-8")
     if clean != name:
-        warn("surrogates_replaced", f"the name of column {position} held lone surrogates; they are now '?'")
+        notes.warn("surrogates_replaced", "names with lone surrogates have '?' in their places now", clean)
     return clean

@@ -1,23 +1,18 @@
-"""The ports: which arguments `azureml_main` gets, and which table its return value stands for."""
+"""The input ports: which arguments `azureml_main` gets (what it returns: returned.py)."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from runner.failure import ScriptRefused, type_name
-from runner.job import Warn
+from runner.failure import ScriptRefused
+from runner.job import Profile, Warn
 
 PARAMETERS_NAME = "params"
 _PORTS = (1, 2)
-_FIX = "return a DataFrame, or a sequence whose first item is one: 'return dataframe1,'"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-Table = Union[pd.DataFrame, pa.Table]  # noqa: UP007 - pyarrow has no type hints: mypy takes this form only
 
 
 @dataclass(frozen=True)
@@ -31,24 +26,24 @@ class Call:
 def plan_call(
     function: Callable[..., Any],
     frames: Mapping[int, pd.DataFrame],
-    profile: str,
+    profile: Profile,
     parameters: Mapping[str, Any],
     warn: Warn,
 ) -> Call:
     """Decide what the entry point is called with, from its signature.
 
-    `frames` maps the connected ports to their tables.  Profile ``classic`` passes the connected tables in
-    the order of their ports, pads with None what the function requires, and drops what it does not take.
-    Profile ``designer`` passes both ports, unconnected ones as None.  A third parameter, or a keyword-only
-    one, that is called ``params`` gets the run's parameters.  Raises `ScriptRefused`.
+    `frames` maps the connected ports to their tables.  They are passed in the order of their ports, with
+    None for what the function requires beyond them, and without what it does not take; a profile that goes
+    by ports passes both, unconnected ones as None.  A third parameter, or a keyword-only one, that is called
+    ``params`` gets the run's parameters.  Raises `ScriptRefused`.
     """
     _refuse_coroutines(function)
-    try:
-        wanted = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # a function written in C may not tell
-        return Call(tuple(frames[port] for port in sorted(frames)), {})
+    wanted = _parameters(function)
+    if wanted is None:
+        ports = _PORTS if profile.by_port else sorted(frames)
+        return Call(tuple(frames.get(port) for port in ports), {})
     keywords, wanted = _take_parameters(wanted, parameters)
-    plan = _designer_arguments if profile == "designer" else _classic_arguments
+    plan = _arguments_by_port if profile.by_port else _arguments_in_order
     return Call(plan(wanted, frames, warn), keywords)
 
 
@@ -61,6 +56,21 @@ def _refuse_coroutines(function: Callable[..., Any]) -> None:
     ):
         if test(function) or test(target):
             raise ScriptRefused(f"azureml_main is {name}; it must be a plain function that returns a table")
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """Give the parameters of a function; None when it is written in C and does not tell.
+
+    A decorated function has those of the decorator's wrapper: that is what is called.  Only one that passes
+    on whatever it gets has those of the function inside.
+    """
+    try:
+        outer = inspect.signature(function, follow_wrapped=False).parameters.values()
+        if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in outer):
+            return list(inspect.signature(function).parameters.values())
+        return list(outer)
+    except (TypeError, ValueError):
+        return None
 
 
 def _take_parameters(
@@ -83,7 +93,7 @@ def _take_parameters(
     return keywords, rest
 
 
-def _classic_arguments(
+def _arguments_in_order(
     wanted: list[inspect.Parameter], frames: Mapping[int, pd.DataFrame], warn: Warn
 ) -> tuple[Any, ...]:
     places = [parameter for parameter in wanted if parameter.kind in _POSITIONAL]
@@ -108,7 +118,7 @@ def _classic_arguments(
     return tuple(arguments[: len(places)])
 
 
-def _designer_arguments(
+def _arguments_by_port(
     wanted: list[inspect.Parameter], frames: Mapping[int, pd.DataFrame], warn: Warn
 ) -> tuple[Any, ...]:
     del warn  # this profile says nothing about tables that are not taken
@@ -116,100 +126,3 @@ def _designer_arguments(
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in wanted):
         return both
     return both[: sum(parameter.kind in _POSITIONAL for parameter in wanted)]
-
-
-def first_table(returned: Any, profile: str, warn: Warn) -> Table:
-    """Find the table in what the entry point returned.  Raises `ScriptRefused` when there is none.
-
-    Whether it is a DataFrame is asked before anything else: a frame has a length and can be indexed, so it
-    must not be taken for a sequence of frames.
-    """
-    table = _single(returned, warn)
-    if table is not None:
-        return table
-    if returned is None:
-        warn("returned_nothing", f"azureml_main returned nothing; the result is an empty table. To change: {_FIX}")
-        return pd.DataFrame()
-    if isinstance(returned, np.ndarray):
-        return _from_array(returned, profile, warn)
-    if isinstance(returned, tuple | list):
-        return _from_sequence(returned, profile, warn)
-    if profile == "designer" and _is_scalar(returned):
-        return pd.DataFrame({"column": [returned]})
-    raise _refused(f"a {type_name(returned)}")
-
-
-def _single(value: Any, warn: Warn) -> Table | None:
-    """Turn the things that stand for one table into it; None for everything else."""
-    if isinstance(value, pd.DataFrame | pa.Table):
-        return value
-    if isinstance(value, pa.RecordBatch):
-        return pa.Table.from_batches([value])
-    if isinstance(value, pd.Series):
-        return value.to_frame(name="column" if value.name is None else value.name)
-    if isinstance(value, dict):
-        return _from_dict(value, warn)
-    # Types promise to be tables by this method; a class that is returned itself promises nothing.
-    if hasattr(type(value), "__arrow_c_stream__"):
-        return pa.table(value)
-    return None
-
-
-def _from_dict(value: dict[Any, Any], warn: Warn) -> pd.DataFrame:
-    try:
-        frame = pd.DataFrame(value)
-    except (ValueError, TypeError) as error:
-        raise ScriptRefused(f"azureml_main returned a dict that is no table ({error}); {_FIX}") from error
-    warn("returned_dict", "azureml_main returned a dict; it is taken as a table, its keys as column names")
-    return frame
-
-
-def _from_sequence(returned: Sequence[Any], profile: str, warn: Warn) -> Table:
-    if len(returned) == 0:
-        raise ScriptRefused(f"azureml_main returned an empty sequence ({type_name(returned)}); {_FIX}")
-    first = returned[0]
-    table = _single(first, warn)
-    if table is None and first is None:
-        table = pd.DataFrame()
-    if table is not None:
-        if len(returned) > 1:
-            dropped = len(returned) - 1
-            warn(
-                "extra_dropped",
-                f"azureml_main returned {len(returned)} items; the first is the result,"
-                f" {dropped} extra {'one was' if dropped == 1 else 'ones were'} dropped",
-            )
-        return table
-    if profile == "designer" and all(_is_scalar(item) for item in returned):
-        return pd.DataFrame({"column": list(returned)})
-    raise _refused(f"a {type_name(returned)} whose first item is a {type_name(first)}")
-
-
-def _from_array(returned: np.ndarray[Any, Any], profile: str, warn: Warn) -> Table:
-    if returned.dtype == object and returned.ndim == 1:
-        return _from_sequence(returned.tolist(), profile, warn)
-    if returned.ndim == 3 and len(returned):
-        # What numpy makes of [frame]: the cells without their names and types.
-        values = returned[0]
-        warn(
-            "names_lost",
-            f"azureml_main returned a numpy array of shape {returned.shape}, which holds no column names;"
-            f" the columns are named Col1 to Col{values.shape[1]}. {_FIX.capitalize()}",
-        )
-        return pd.DataFrame(values, columns=[f"Col{n}" for n in range(1, values.shape[1] + 1)]).infer_objects()
-    if profile == "designer" and returned.ndim == 1:
-        return pd.DataFrame({"column": returned})
-    if profile == "designer" and returned.ndim == 2:
-        return pd.DataFrame(returned, columns=[f"column_{n}" for n in range(returned.shape[1])])
-    raise _refused(f"a {type_name(returned)} of shape {returned.shape} and type {returned.dtype}")
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bytes | bool | int | float | complex | np.generic)
-
-
-def _refused(what: str) -> ScriptRefused:
-    return ScriptRefused(
-        f"azureml_main returned {what}, which is no table; {_FIX}. To hand on another object, such as a model,"
-        " put its bytes in a frame: pd.DataFrame({'model': [pickle.dumps(model)]})"
-    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runner.job import VERSION, Column, Failure, Notice, Report
+from runner.job import VERSION, Column, Failure, Notice, Report, TableShape
 
 REPORT_BYTES = 1024 * 1024
 MESSAGE_CHARACTERS = 64 * 1024
@@ -55,11 +55,12 @@ def write(report: Report, path: Path) -> None:
 
 def _shape(report: Report, share: int) -> dict[str, Any]:
     failure = report.failure
-    columns = report.columns and _part(report.columns, share)
     images = _part(report.images, share)
     notices = list(report.notices)
-    if columns is not None and len(columns) < len(report.columns or ()):
-        message = f"the report names {len(columns)} of {len(report.columns or ())} columns; the result holds all"
+    whole = report.outputs.get(1)
+    if whole is not None and len(_part(whole.columns, share)) < len(whole.columns):
+        named = len(_part(whole.columns, share))
+        message = f"the report names {named} of {len(whole.columns)} columns; the result holds all"
         notices.insert(0, Notice("report_shortened", message))
     return {
         "version": VERSION,
@@ -67,11 +68,20 @@ def _shape(report: Report, share: int) -> dict[str, Any]:
         "reason": failure.reason if failure else None,
         "error": _error(failure, share) if failure else None,
         "warnings": _warnings(notices, share),
-        "output": None if columns is None else {"rows": report.rows, "columns": [_column(c) for c in columns]},
+        "inputs": [{"port": port} | _table(table, share) for port, table in sorted(report.inputs.items())],
+        "output": _table(whole, share) if whole else None,
+        "output2": _table(report.outputs[2], share) if 2 in report.outputs else None,
         "files": report.files,
-        "images": [{"name": _name(image.name), "offset": image.offset, "bytes": image.size} for image in images],
+        "images": [
+            {"name": _name(image.name), "offset": image.offset, "bytes": image.size, "type": image.type}
+            for image in images
+        ],
         "timings": {name: round(seconds, 6) for name, seconds in report.timings.items()},
     }
+
+
+def _table(table: TableShape, share: int) -> dict[str, Any]:
+    return {"rows": table.rows, "columns": [_column(column) for column in _part(table.columns, share)]}
 
 
 def _part(items: Sequence[Item], share: int) -> Sequence[Item]:

@@ -9,21 +9,25 @@ import pandas as pd
 import pyarrow as pa
 
 from runner import report as report_file
+from runner import shims
 from runner.bundle import Bundle, unpack
 from runner.console import Console
 from runner.device import collect_images
 from runner.entry import entry_point, load_script, open_import_paths
-from runner.failure import Source, explain, remember_source
+from runner.explain import explain, remember_source
 from runner.figures import Figures
-from runner.formats import read_frame, read_table, write_table
-from runner.frames import to_arrow
-from runner.job import Column, Failure, Job, Paths, Report
+from runner.formats import blaming, read_table, write_table
+from runner.frames import to_arrow, to_pandas
+from runner.hints import Source
+from runner.job import Column, Failure, Input, Job, Paths, Report, TableShape
 from runner.keep import Kept
-from runner.ports import Table, first_table, plan_call
+from runner.ports import plan_call
+from runner.returned import Table, result_tables
 
 SUCCEEDED = 0
 FAILED = 1
 FORKED = 4
+_LOG_SAYS = "[airlock] error {}: the script failed; the Python interpreter says why:"
 _LOG_HEAD = "---------- error reported by the Python interpreter ----------"
 _LOG_TAIL = "---------- end of the error reported by the Python interpreter ----------"
 
@@ -52,40 +56,51 @@ class Task:
             self.report.failure = explain(error, self._source())
             self._forget_outputs()
         if self._bundle is not None:  # else no script has run
-            self.report.images = collect_images(
-                self._paths, self._bundle, self._figures, self._job.limits, self.report.warn
-            )
+            figures = self._figures if self._job.profile.open_figures else None
+            self.report.images = collect_images(self._paths, self._bundle, figures, self._job.limits, self.report.warn)
         self._end_log()
         report_file.write(self.report, self._paths.report)
         return FAILED if self.report.failure else SUCCEEDED
 
     def _run(self) -> None:
         archive = self._paths.inputs / self._job.bundle if self._job.bundle else None
-        self._bundle = unpack(archive, self._paths.bundle)
+        self._bundle = unpack(archive, self._paths, self.report.warn)
         with self._timed("read_seconds"):
             frames = {
-                entry.port: read_frame(self._paths.inputs / entry.file, entry.format, entry.port, self.report.warn)
+                entry.port: self._frame(entry)
                 for entry in sorted(self._job.inputs, key=lambda entry: entry.port)
             }
         with self._timed("script_seconds"):
             returned = self._call_script(frames, self._bundle)
         with self._timed("write_seconds"):
-            self._write(to_arrow(returned, self._job.profile, self.report.warn))
+            for port, table in enumerate(returned, start=1):
+                self._write(port, to_arrow(table, self._job.profile, self.report.warn))
+
+    def _frame(self, entry: Input) -> pd.DataFrame:
+        table = self._read(entry)
+        with blaming(entry.port, entry.format):
+            return to_pandas(table, self._job.dtypes, self._job.profile, self.report.warn)
 
     def _convert(self) -> None:
         with self._timed("read_seconds"):
-            entry = self._job.inputs[0]
-            table = read_table(self._paths.inputs / entry.file, entry.format, entry.port, self.report.warn)
+            table = self._read(self._job.inputs[0])
         with self._timed("write_seconds"):
-            self._write(table)
+            self._write(1, table)
 
-    def _call_script(self, frames: dict[int, pd.DataFrame], bundle: Bundle) -> Table:
+    def _read(self, entry: Input) -> pa.Table:
+        limit = self._job.limits.inflated_bytes
+        table = read_table(self._paths.inputs / entry.file, entry, limit, self.report.warn)
+        self.report.inputs[entry.port] = _shape(table)
+        return table
+
+    def _call_script(self, frames: dict[int, pd.DataFrame], bundle: Bundle) -> list[Table]:
         self._script = self._paths.script.read_bytes()
         remember_source(self._source().text)
         open_import_paths(self._paths, bundle, self.report.warn)
         kept = Kept()
         self._figures.watch()
         try:
+            shims.install(self._script, bundle, self.report.warn)
             function = entry_point(load_script(self._script))
             call = plan_call(function, frames, self._job.profile, self._job.parameters, self.report.warn)
             frames.clear()  # the script alone decides how long its tables live
@@ -93,7 +108,7 @@ class Task:
         finally:
             kept.put_back()
             self._end_forked_copies()
-        return first_table(returned, self._job.profile, self.report.warn)
+        return result_tables(returned, self._job.profile, self.report.warn)
 
     def _end_forked_copies(self) -> None:
         """End a process that the script forked and that came back from it: there is one report to write."""
@@ -101,21 +116,21 @@ class Task:
             self._console.flush()
             os._exit(FORKED)
 
-    def _write(self, table: pa.Table) -> None:
-        """Write every requested output; they hold the same table."""
+    def _write(self, port: int, table: pa.Table) -> None:
+        """Write every requested file of an output port; they hold the same table."""
         for output in self._job.outputs:
-            path = self._paths.outputs / output.file
-            limit = self._job.limits.output_bytes
-            self.report.files[output.file] = write_table(table, path, output.format, limit)
-        self.report.rows = table.num_rows
-        self.report.columns = tuple(Column(field.name, str(field.type)) for field in table.schema)
+            if output.port == port:
+                path = self._paths.outputs / output.file
+                limit = self._job.limits.output_bytes
+                self.report.files[output.file] = write_table(table, path, output.format, limit)
+        self.report.outputs[port] = _shape(table)
 
     def _forget_outputs(self) -> None:
         """A failed job has no result: empty what was written of it."""
         for name in self.report.files:
             os.truncate(self._paths.outputs / name, 0)
         self.report.files.clear()
-        self.report.columns = None
+        self.report.outputs.clear()
 
     def _source(self) -> Source:
         bundle = self._bundle or Bundle(self._paths.bundle)
@@ -138,12 +153,17 @@ class Task:
             self.report.timings[name] = time.monotonic() - started
 
 
+def _shape(table: pa.Table) -> TableShape:
+    return TableShape(table.num_rows, tuple(Column(field.name, str(field.type)) for field in table.schema))
+
+
 def _told(failure: Failure) -> str:
     """Give the end of a failed job's log: the script's traceback between two marks, or our own sentence."""
     if not failure.traceback:
         return f"[airlock] error {failure.code}: {failure.message}\n"
     hint = failure.message.partition("\nHint: ")[2]
-    lines = [_LOG_HEAD, failure.traceback.rstrip("\n"), *([f"Hint: {hint}"] if hint else []), _LOG_TAIL, ""]
+    raised = f"Caught exception while executing function: {failure.traceback.rstrip()}"
+    lines = [_LOG_SAYS.format(failure.code), _LOG_HEAD, raised, *([f"Hint: {hint}"] if hint else []), _LOG_TAIL, ""]
     return "\n".join(lines)
 
 

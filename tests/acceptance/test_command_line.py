@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.client.tables import KINDS
 from tests.running import RunningServer, until
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +52,7 @@ def write(folder: Path, text: str) -> Path:
 def test_the_log_is_shown_while_the_script_runs(server: RunningServer, tmp_path: Path) -> None:
     """The first line is there seconds before the run has ended; the table and its status follow."""
     table = tmp_path / "t.csv"
-    table.write_text("a,b\n1,x\n,y\n")
+    table.write_text("a,b\n1,x\n2,y\n")
     command = [sys.executable, "-m", "controller.cli", "run", write(tmp_path, SLOW), "--dataframe1", table]
 
     with subprocess.Popen(
@@ -69,7 +71,7 @@ def test_the_log_is_shown_while_the_script_runs(server: RunningServer, tmp_path:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet", ".arrow", ".arrows"])
+@pytest.mark.parametrize("suffix", KINDS)
 def test_a_table_makes_the_round_trip_in_every_format(
     server: RunningServer, tmp_path: Path, suffix: str
 ) -> None:
@@ -83,6 +85,39 @@ def test_a_table_makes_the_round_trip_in_every_format(
 
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
     assert again.read_bytes() == start.read_bytes()
+
+
+def test_options_of_the_api_reach_the_script(server: RunningServer, tmp_path: Path) -> None:
+    """A packed table, how it is read, dtypes, and the second table of the profile `designer`."""
+    text = "def azureml_main(one, two):\n    print(two, one.dtypes.tolist())\n    return one, one[['a']]\n"
+    script = write(tmp_path, text)
+    table, options, second = tmp_path / "t.csv.gz", tmp_path / "options.json", tmp_path / "2.tsv"
+    table.write_bytes(gzip.compress(b"a;b\n1;x\n;-\n"))
+    options.write_text('{"dataframe1": {"delimiter": ";", "missing": ["-"], "columns": ["b", "a"]}}')
+
+    result = airlock(
+        server, "run", script, "--dataframe1", table, "--options", options, "--profile", "designer",
+        "--dtypes", "nullable", "--output2", second,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("None [<StringDtype(na_value=nan)>, Int64Dtype()]\nsucceeded after ")
+    assert "table 2:\n2 rows x 1 column" in result.stdout
+    assert second.read_text() == '"a"\n1\n\n'
+
+
+def test_an_identical_run_is_reused_when_asked_for(server: RunningServer, tmp_path: Path) -> None:
+    """The second time the script is not run: its log and its table are the first one's, and that is said."""
+    script = write(tmp_path, "import random\ndef azureml_main():\n    print(random.random())\n")
+
+    first = airlock(server, "run", script, "--reuse")
+    second = airlock(server, "run", script, "--reuse")
+    third = airlock(server, "run", script)
+
+    said = [result.stdout.splitlines()[0] for result in (first, second, third)]
+    assert said[0] == said[1] != said[2]
+    assert f"the result of {first.stdout.splitlines()[1].split()[-1]}" in second.stdout
+    assert "the result of" not in first.stdout + third.stdout
 
 
 def test_a_failing_script_is_code_1_with_one_traceback(server: RunningServer, tmp_path: Path) -> None:

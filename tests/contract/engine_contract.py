@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -12,8 +13,9 @@ import pytest
 
 from controller.config import Settings
 from controller.engines.base import STDERR, STDOUT, Ended, SandboxSpec
-from controller.errors import ImageMissing
-from controller.model import Format, Job
+from controller.errors import EngineError, ImageMissing
+from controller.image import INVENTORY
+from controller.model import Job
 from controller.services.execution import job_document
 from controller.services.report import read_report
 from controller.services.tenants import new_id
@@ -57,9 +59,9 @@ class EngineContract:
             workspace = workspaces.of(run_id)
             with workspaces.stage() as staging:
                 staging.write("script.py", script.encode())
-                staging.write("job.json", job_document("run", Job(), limits, (Format.ARROW,)))
+                staging.write("job.json", job_document("run", Job(), limits, Job().wanted))
                 staging.seal(workspace.root)
-            context = workspace.outputs((Format.ARROW,))
+            context = workspace.outputs(Job().wanted)
             outputs = context.__enter__()
             opened.append(context)
             spec = SandboxSpec(run_id, 1, image, workspace.input_dir, workspace.output_dir, limits)
@@ -199,3 +201,24 @@ class EngineContract:
         assert info.image_digest.startswith("sha256:")
         assert info.controls["seccomp"]
         assert engine.check("airlock-there-is-no-such-image:latest").image_digest is None
+
+    def test_a_file_of_an_image_is_read(self, engine, image):
+        """Its bytes, as they are in the image; nothing has to run for it, and nothing stays."""
+        content = engine.image_file(image, INVENTORY, 1 << 20)
+
+        assert json.loads(content)["version"] == 1
+        assert engine.sweep() == 0
+
+    @pytest.mark.parametrize(
+        ("path", "limit", "words"),
+        [
+            ("/no/such/file", 1 << 20, "no /no/such/file"),
+            ("/opt/airlock", 64 << 20, "no plain file"),
+            ("/opt/conda/bin/python", 64 << 20, "no plain file"),
+            (INVENTORY, 100, "the limit is 100"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_has_a_name(self, engine, image, path, limit, words):
+        """Missing, a folder, larger than wanted: an EngineError that names the path."""
+        with pytest.raises(EngineError, match=words):
+            engine.image_file(image, path, limit)

@@ -64,6 +64,24 @@ class StoreContract:
         assert store.run("ten_a", "run_2") is None
         assert store.add_run(a_run("run_b", "ten_b"), max_queued=2)
 
+    def test_an_equal_run_that_succeeded_is_found(self, store):
+        """The tenant's own, the newest, and only one that succeeded; a run may be stored with its end already."""
+        done = {"status": Status.SUCCEEDED, "outcome": Outcome(status=Status.SUCCEEDED), "content_sha256": "c"}
+        first = a_run("run_1").model_copy(update={**done, "started_at": NOW, "finished_at": NOW})
+        second = a_run("run_2", after_seconds=1).model_copy(update=done)
+        others = [
+            a_run("run_3", after_seconds=2).model_copy(update={"content_sha256": "c"}),
+            a_run("run_4", after_seconds=3).model_copy(update={**done, "content_sha256": "d"}),
+            a_run("run_5", "ten_b", after_seconds=4).model_copy(update=done),
+        ]
+
+        for run in (first, second, *others):
+            assert store.add_run(run, max_queued=10)
+
+        assert store.run("ten_a", "run_1") == first
+        assert store.reusable("ten_a", "c") == second
+        assert store.reusable("ten_a", "e") is None
+
     def test_of_many_claims_exactly_one_succeeds(self, store):
         """Eight threads race for one run."""
         store.add_run(a_run("run_1"), 10)

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-GOOD = {"version": 1, "outcome": "succeeded", "reason": None, "error": None, "warnings": [],
+GOOD = {"version": 2, "outcome": "succeeded", "reason": None, "error": None, "warnings": [],
         "output": {"rows": 1, "columns": [{"name": "x", "type": "int64"}]}, "files": {"result": 0}, "images": [],
         "timings": {}}
-BAD = {"version": 1, "outcome": "failed", "reason": "script_error",
+BAD = {"version": 2, "outcome": "failed", "reason": "script_error",
        "error": {"code": "0085", "type": "Forged", "message": "forged"}}
 PNG = b"\\x89PNG\\r\\n\\x1a\\n" + b"p" * 92
 
@@ -72,7 +72,7 @@ FORGERIES: dict[str, tuple[str, tuple[str, str | None]]] = {
     "out of memory, in its own words": ("leave({**BAD, 'reason': 'out_of_memory'}, code=1)", CRASHED),
     "a timeout, in its own words": ("leave({**BAD, 'reason': 'timeout'}, code=1)", CRASHED),
     "an unknown field": ("leave({**GOOD, 'status': 'succeeded'}, arrow())", CRASHED),
-    "another version": ("leave({**GOOD, 'version': 2}, arrow())", CRASHED),
+    "another version": ("leave({**GOOD, 'version': 1}, arrow())", CRASHED),
     "no JSON": ("leave(os.urandom(3000), arrow())", CRASHED),
     "an empty report": ("leave('', arrow())", CRASHED),
     "a JSON list": ("leave('[]', arrow())", CRASHED),
@@ -140,6 +140,33 @@ FORGERIES: dict[str, tuple[str, tuple[str, str | None]]] = {
         " images=b'<script>' + b' ' * 92)",
         SUCCEEDED,
     ),
+    "a picture that is a page": (
+        "leave({**GOOD, 'images': [{'name': 'x.svg', 'offset': 0, 'bytes': 50, 'type': 'image/svg+xml'}]}, arrow(),"
+        " images=b'<script>alert(1)</script>' + b' ' * 50)",
+        SUCCEEDED,
+    ),
+    "a picture of another kind": (
+        "leave({**GOOD, 'images': [{'name': 'x.png', 'offset': 0, 'bytes': 100, 'type': 'text/html'}]}, arrow(),"
+        " images=PNG)",
+        CRASHED,
+    ),
+    "a second table that nobody asked for": (
+        "leave({**GOOD, 'output2': {'rows': 9, 'columns': []}}, arrow())",
+        SUCCEEDED,
+    ),
+    "three inputs": (
+        "leave({**GOOD, 'inputs': [{'port': 1, 'rows': 1, 'columns': []}] * 3}, arrow())",
+        CRASHED,
+    ),
+    "an input on port 3": (
+        "leave({**GOOD, 'inputs': [{'port': 3, 'rows': 1, 'columns': []}]}, arrow())",
+        CRASHED,
+    ),
+    "inputs that never were": (
+        "leave({**GOOD, 'inputs': [{'port': 2, 'rows': 1 << 62, 'columns': [{'name': '\x1b[2J', 'type': '<b>'}]}]},"
+        " arrow())",
+        SUCCEEDED,
+    ),
     "10,000 images": (
         "leave({**GOOD, 'images': [{'name': f'{i}.png', 'offset': 100 * i, 'bytes': 100} for i in range(10_000)]},"
         " arrow(), images=PNG * 10_000)",
@@ -169,10 +196,12 @@ def test_a_forged_run_can_be_asked_for(server: RunningServer, runs: dict[str, An
     """Its document, its images, its log and its place in the list are served; its output, or a clear refusal."""
     address = f"/v1/runs/{runs[name]['id']}"
 
-    statuses = [server.get(address + rest).status_code for rest in ("", "/images", "/log")]
+    statuses = [
+        server.get(address + rest).status_code for rest in ("", "/images", "/log", "/log?style=module", "/device")
+    ]
     output = server.get(address + "/output")
 
-    assert statuses == [200, 200, 200]
+    assert statuses == [200] * 5
     assert output.status_code == (200 if runs[name]["status"] == "succeeded" else 409)
     assert server.get("/v1/runs?limit=100").status_code == 200
 
@@ -227,6 +256,23 @@ def test_only_real_images_are_listed(runs: dict[str, Any], name: str, kept: list
     """An image counts only where its bytes lie inside the file, follow one another, and begin as a PNG does."""
 
     assert [image["name"] for image in runs[name]["images"]] == kept
+
+
+def test_a_second_table_comes_only_where_it_was_asked_for(server: RunningServer, runs: dict[str, Any]) -> None:
+    """What the report says of it is not shown, and there is no file to be had."""
+    run = runs["a second table that nobody asked for"]
+
+    assert run["output2"] is None
+    assert server.get(f"/v1/runs/{run['id']}/output2").status_code == 409
+
+
+def test_a_page_in_the_place_of_a_picture_is_a_download(server: RunningServer, runs: dict[str, Any]) -> None:
+    """Whoever opens its address in a browser runs nothing of it."""
+    answer = server.get(f"/v1/runs/{runs['a picture that is a page']['id']}/images/x.svg")
+
+    assert answer.headers["Content-Disposition"] == "attachment"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_the_number_of_images_is_bounded(runs: dict[str, Any]) -> None:

@@ -210,7 +210,7 @@ def test_the_inventory_is_what_a_script_imports(client: docker.DockerClient, as_
 
 def test_an_up_to_date_image_is_not_built_again() -> None:
     """Looking whether the image is up to date takes well under a second, and builds nothing."""
-    sources = image.checkout_sources()
+    sources = image.installed_sources()
     first = image.build(sources)
 
     second = image.build(sources)
@@ -222,12 +222,12 @@ def test_an_up_to_date_image_is_not_built_again() -> None:
 
 def test_a_change_of_the_runner_keeps_the_environment(client: docker.DockerClient, tmp_path: Path) -> None:
     """A build after a change of the runner alone takes the environment's layers as they are."""
-    before = image.build(image.checkout_sources())
-    context = shutil.copytree(image.checkout_sources().context, tmp_path / "sandbox_image")
+    before = image.build(image.installed_sources())
+    context = shutil.copytree(image.installed_sources().context, tmp_path / "sandbox_image")
     (context / "runner/added.py").write_text('"""A module that was not there."""\n')
     tag = "airlock-sandbox-test:runner-changed"
 
-    after = image.build(replace(image.checkout_sources(), context=context), tag)
+    after = image.build(replace(image.installed_sources(), context=context), tag)
 
     try:
         layers = [client.images.get(name).attrs["RootFS"]["Layers"] for name in (before.digest, after.digest)]

@@ -21,9 +21,11 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
-from controller.cli.main import byte_count, cli, positive
+from controller.cli.arguments import byte_count, positive
+from controller.cli.main import DTYPES, PROFILES, cli
 from controller.cli.report import UnreadableTable, show_table
 from controller.cli.terminal import Screen, safe_text, size
+from controller.model import Dtypes, Profile
 from tests.unit.plain_api import Exchange, Server, event, serving
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +48,7 @@ FAILED = DONE | {
     "error": {
         "code": "0085",
         "type": "ZeroDivisionError",
-        "message": "division by zero",
+        "message": "division by zero\nHint: not by zero",
         "traceback": "Traceback (most recent call last):\n  File \"script.py\", line 3\nZeroDivisionError\n",
         "line": 3,
     },
@@ -122,16 +124,18 @@ def test_a_run_that_succeeds(server: Server, script: Path, tmp_path: Path) -> No
 
 
 def test_options_reach_the_server_under_their_api_names(server: Server, script: Path, tmp_path: Path) -> None:
-    """Each option is translated once, units included."""
+    """Each option is translated once, units included; a file adds others, and gives way to the command line."""
     answer_with(server, DONE, [])
+    more = tmp_path / "more.json"
+    more.write_text('{"dataframe1": {"columns": ["a"]}, "cpus": 8}')
     bodies: list[bytes] = []
     accepted = {"id": "run_1", "status": "queued"}
     server.answers["POST", "/v1/runs"] = lambda x: (bodies.append(x.body()), x.say(202, accepted))[1]
 
     result = airlock(
         "run", script, "--timeout", "2.5", "--memory", "512MiB", "--cpus", "0.5", "--profile", "designer",
-        "--parameter", "a=1", "--parameter", "b=x=y", "--output", tmp_path / "t.parquet",
-        AIRLOCK_URL=server.url, AIRLOCK_KEY="k",
+        "--parameter", "a=1", "--parameter", "b=x=y", "--output", tmp_path / "t.parquet", "--dtypes", "arrow",
+        "--reuse", "--options", more, AIRLOCK_URL=server.url, AIRLOCK_KEY="k",
     )  # fmt: skip
 
     found = re.search(rb'name="options"\r\n.*?\r\n\r\n(.*?)\r\n--', bodies[0], re.DOTALL)
@@ -142,9 +146,30 @@ def test_options_reach_the_server_under_their_api_names(server: Server, script: 
         "memory_bytes": 512 << 20,
         "cpus": 0.5,
         "profile": "designer",
+        "dtypes": "arrow",
+        "reuse": True,
         "parameters": {"a": "1", "b": "x=y"},
         "output_format": "parquet",
+        "dataframe1": {"columns": ["a"]},
     }
+
+
+def test_both_tables_of_a_run_are_shown_and_saved(server: Server, script: Path, tmp_path: Path) -> None:
+    """The second output port has a table, a file and an address of its own; a reused result is said to be one."""
+    both = DONE | {"output2": DONE["output"], "images": [], "reused_from": "run_0"}
+    answer_with(server, both, [])
+    server.answers["GET", "/v1/runs/run_1/output2"] = server.answers["GET", "/v1/runs/run_1/output"]
+    first, second = tmp_path / "1.csv", tmp_path / "2.azureml.json"
+
+    result = airlock("run", script, "--url", server.url, "--output", first, "--output2", second)
+
+    assert result.exit_code == 0, result.output
+    assert "the result of run_0" in result.stdout
+    assert result.stdout.count("12 rows x 2 columns") == 2
+    assert f"\ntable: {first} (5 B)\ntable 2:\n" in result.stdout
+    asked = [headers["Accept"] for _, path, headers in server.seen if path == "/v1/runs/run_1/output2"]
+    assert asked == ["application/vnd.apache.arrow.file", "application/vnd.azureml.table+json"]
+    assert second.read_bytes() == b"a,b\r\n"
 
 
 def test_json_prints_the_run_and_nothing_else(server: Server, script: Path, tmp_path: Path) -> None:
@@ -160,8 +185,8 @@ def test_json_prints_the_run_and_nothing_else(server: Server, script: Path, tmp_
 
 @pytest.mark.parametrize("in_log", [True, False])
 def test_a_failing_script_is_explained_once(server: Server, script: Path, in_log: bool) -> None:
-    """Code, message, line and traceback are shown, the traceback exactly once; exit code 1."""
-    log = [event("stderr", {"text": FAILED["error"]["traceback"]})] if in_log else []
+    """Code, message, line, hint and traceback are shown, hint and traceback exactly once; exit code 1."""
+    log = [event("stderr", {"text": FAILED["error"]["traceback"] + "Hint: not by zero\n"})] if in_log else []
     answer_with(server, FAILED, log)
 
     result = airlock("run", script, "--url", server.url)
@@ -169,6 +194,7 @@ def test_a_failing_script_is_explained_once(server: Server, script: Path, in_log
     assert result.exit_code == 1
     assert "script_error 0085: ZeroDivisionError: division by zero (line 3 of the script)" in result.stderr
     assert result.stderr.count("Traceback (most recent call last)") == 1
+    assert result.stderr.count("Hint: not by zero") == 1
 
 
 @pytest.mark.parametrize(
@@ -226,7 +252,11 @@ def test_an_unreachable_server_is_code_3(script: Path) -> None:
         (["SCRIPT", "--dataframe1", "SCRIPT"], "told by its suffix"),
         (["SCRIPT", "--url", "localhost"], "must look like"),
         (["SCRIPT", "--key", "two words"], "no key has"),
-        (["SCRIPT", "--local"], "No such option"),
+        (["SCRIPT", "--nowhere"], "No such option"),
+        (["SCRIPT", "--output", "table.csv.gz"], "the suffix must be one of"),
+        (["SCRIPT", "--dtypes", "other"], "is not one of"),
+        (["SCRIPT", "--options", "SCRIPT"], "Expecting value"),
+        (["SCRIPT", "--python", "python3"], "needs --local"),
     ],
 )
 def test_wrong_use_is_code_2_and_says_what(script: Path, arguments: list[str], message: str) -> None:
@@ -472,6 +502,12 @@ def test_the_documentation_names_no_option_that_is_not_there() -> None:
     promised = set(re.findall(r"--[a-z][a-z0-9-]*", text))
 
     assert promised - known - {"--help", "--version"} == set()
+
+
+def test_the_choices_are_the_servers() -> None:
+    """The command line offers the profiles and dtypes that the API knows, and no others."""
+    assert tuple(Profile) == PROFILES
+    assert tuple(Dtypes) == DTYPES
 
 
 def test_an_invalid_setting_is_code_2_and_named() -> None:

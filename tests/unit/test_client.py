@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.client.api import TABLE_TYPES, Client, LogText
+from controller.client.api import Client, LogText
 from controller.client.download import local_name
 from controller.client.errors import (
     ClientError,
@@ -24,7 +24,8 @@ from controller.client.errors import (
 )
 from controller.client.multipart import CHUNK_BYTES, MultipartBody, Part
 from controller.client.sse import Event, parse_events
-from controller.model import Format
+from controller.client.tables import KINDS, PACKINGS, Kind, kind_of
+from controller.model import Compression, Format
 from tests.unit.plain_api import Exchange, Server, event, serving
 
 KEY = "alk_0123_secret_crc"
@@ -414,8 +415,29 @@ def test_local_name_is_a_plain_name_of_its_own(name: str, local: str) -> None:
     assert result == local
 
 
-def test_the_media_types_are_the_servers() -> None:
-    """Client and server spell the formats' suffixes and media types alike."""
-    servers = {kind.suffix: kind.media_type for kind in Format}
+def test_the_formats_are_the_servers() -> None:
+    """Client and server spell the formats, their suffixes and media types, and the packings alike."""
+    servers = {kind.suffix: Kind(str(kind), kind.media_type) for kind in Format}
 
-    assert servers == TABLE_TYPES
+    assert servers == KINDS
+    assert set(PACKINGS.values()) == set(Compression)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("t.csv", "csv"),
+        ("T.CSV.GZ", "csv"),
+        ("a.b.json.zst", "json"),
+        ("t.azureml.json", "azure_json"),
+        ("t.azureml.json.gz", "azure_json"),
+        ("t.gz", None),
+        ("t.csv.bz2", None),
+        ("csv", None),
+    ],
+)
+def test_the_name_of_a_file_tells_its_format(name: str, format: str | None) -> None:
+    """The longest suffix decides, behind that of a packing."""
+    kind = kind_of(Path("folder.csv") / name)
+
+    assert (kind.format if kind else None) == format

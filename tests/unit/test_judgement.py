@@ -17,7 +17,7 @@ LIMITS = Settings().limits()
 
 @pytest.fixture
 def outputs(tmp_path):
-    made = Outputs(tmp_path / "out", [RESULT, output_file(Format.CSV), REPORT, IMAGES])
+    made = Outputs(tmp_path / "out", [RESULT, output_file(1, Format.CSV), REPORT, IMAGES])
     yield made
     made.close()
 
@@ -28,7 +28,7 @@ def put(outputs, name, data):
 
 def say(outputs, **fields):
     report = {
-        "version": 1,
+        "version": 2,
         "outcome": "succeeded",
         "output": {"rows": 1, "columns": [{"name": "a", "type": "int64"}]},
         "files": {RESULT: len(ARROW)},
@@ -50,7 +50,7 @@ def test_success_needs_exit_0_a_report_and_the_file(outputs):
     """All three agree: succeeded, with the size that was counted."""
     put(outputs, RESULT, ARROW)
 
-    outcome = judge(ended(), say(outputs), outputs, LIMITS, (Format.ARROW,))
+    outcome = judge(ended(), say(outputs), outputs, LIMITS, ((1, Format.ARROW),))
 
     assert outcome.status is Status.SUCCEEDED
     assert outcome.output.bytes == len(ARROW)
@@ -77,7 +77,7 @@ def test_exit_codes_and_words_that_do_not_agree_are_no_success(outputs, result, 
     put(outputs, RESULT, ARROW)
     words = {None: lambda _: None, "succeeded": say, "failed": failed}[report](outputs)
 
-    outcome = judge(result, words, outputs, LIMITS, (Format.ARROW,))
+    outcome = judge(result, words, outputs, LIMITS, ((1, Format.ARROW),))
 
     assert (outcome.status, outcome.reason) == (Status.FAILED, reason)
 
@@ -86,7 +86,7 @@ def test_a_child_that_ran_out_of_memory_does_not_fail_a_script_that_went_on(outp
     """The counter rose, yet the runner came to its end with a result."""
     put(outputs, RESULT, ARROW)
 
-    outcome = judge(ended(0, out_of_memory=True), say(outputs), outputs, LIMITS, (Format.ARROW,))
+    outcome = judge(ended(0, out_of_memory=True), say(outputs), outputs, LIMITS, ((1, Format.ARROW),))
 
     assert outcome.status is Status.SUCCEEDED
 
@@ -96,7 +96,7 @@ def test_a_result_that_is_no_arrow_file_is_no_success(outputs, data):
     """Looked at from outside, by its first and last bytes."""
     put(outputs, RESULT, data)
 
-    outcome = judge(ended(), say(outputs, files={RESULT: len(data)}), outputs, LIMITS, (Format.ARROW,))
+    outcome = judge(ended(), say(outputs, files={RESULT: len(data)}), outputs, LIMITS, ((1, Format.ARROW),))
 
     assert outcome.reason is Reason.CRASHED
 
@@ -105,7 +105,7 @@ def test_each_requested_format_must_be_there(outputs):
     """A CSV that was asked for and whose size is not the reported one is missing."""
     put(outputs, RESULT, ARROW)
 
-    outcome = judge(ended(), say(outputs), outputs, LIMITS, (Format.ARROW, Format.CSV))
+    outcome = judge(ended(), say(outputs), outputs, LIMITS, ((1, Format.ARROW), (1, Format.CSV)))
 
     assert "result.csv has 0 bytes" in outcome.error.message
 
@@ -116,9 +116,9 @@ def test_each_requested_format_must_be_there(outputs):
         b"",
         b"{",
         b"[]",
-        b'{"version": 2, "outcome": "succeeded"}',
-        b'{"version": 1, "outcome": "queued"}',
-        b'{"version": 1, "outcome": "succeeded", "more": 1}',
+        b'{"version": 1, "outcome": "succeeded"}',
+        b'{"version": 2, "outcome": "queued"}',
+        b'{"version": 2, "outcome": "succeeded", "more": 1}',
         b"[" * 100_000,
         b"\xff\xfe",
         b" " * (1 << 20) + b"{}",
@@ -150,6 +150,6 @@ def test_images_are_kept_only_where_they_really_are(outputs, images, kept):
     put(outputs, IMAGES, PNG + PNG)
     words = say(outputs, images=[{"name": n, "offset": o, "bytes": b} for n, o, b in images])
 
-    outcome = judge(ended(), words, outputs, LIMITS, (Format.ARROW,))
+    outcome = judge(ended(), words, outputs, LIMITS, ((1, Format.ARROW),))
 
     assert [image.name for image in outcome.images] == kept

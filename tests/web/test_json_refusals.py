@@ -38,9 +38,14 @@ OPTION_CASES = {
     "an unknown option": ('{"time_out": 5}', ["options.time_out", "not permitted"]),
     "an unknown environment": ('{"environment": "r"}', ["environment 'r'", "'default'"]),
     "an empty environment": ('{"environment": ""}', ["options.environment"]),
-    "an unknown profile": ('{"profile": "modern"}', ["options.profile", "'classic' or 'designer'"]),
+    "an unknown profile": (
+        '{"profile": "modern"}',
+        ["options.profile", "'classic', 'classic-strict', 'lenient' or 'designer'"],
+    ),
     "an unknown language": ('{"language": "r"}', ["options.language", "'python'"]),
-    "output as tsv": ('{"output_format": "tsv"}', ["options.output_format", "arrow_stream", "parquet"]),
+    "output as text": ('{"output_format": "txt"}', ["options.output_format", "arrow_stream", "parquet"]),
+    "unknown dtypes": ('{"dtypes": "object"}', ["options.dtypes", "'numpy', 'nullable' or 'arrow'"]),
+    "reuse by a word": ('{"reuse": "sometimes"}', ["options.reuse", "boolean"]),
     "output as a word": ('{"output_format": "xlsx"}', ["options.output_format"]),
     "parameters as a list": ('{"parameters": [1]}', ["options.parameters", "dictionary"]),
     "too many parameters": (

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from tests.running import RunningServer
 
 FIELDS = {
-    "id", "status", "reason", "error", "warnings", "output", "images", "log_bytes", "log_truncated", "environment",
-    "limits", "usage", "timings", "attempt", "script_sha256", "created_at", "started_at", "finished_at",
+    "id", "status", "reason", "error", "warnings", "inputs", "output", "output2", "images", "log_bytes",
+    "log_truncated", "environment", "limits", "usage", "timings", "attempt", "script_sha256", "reused_from",
+    "created_at", "started_at", "finished_at",
 }  # fmt: skip
 
 

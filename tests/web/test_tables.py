@@ -68,10 +68,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "CSV in Latin-1": Case("dataframe1", ("t.csv", "a\n\u00e4\n".encode("latin-1")), "0018", ("port 1", "csv")),
-    "CSV in UTF-16": Case("dataframe2", ("t.csv", "a,b\n1,2\n".encode("utf-16")), "0018", ("port 2", "csv")),
+    "CSV in no encoding": Case("dataframe1", ("t.csv", b"a\n\xff\x81\n"), "0018", ("port 1", "csv")),
+    "CSV in half of UTF-16": Case("dataframe2", ("t.csv", "a\n1\n".encode("utf-16")[:-1]), "0018", ("port 2", "csv")),
     "CSV with a row too long": Case("dataframe1", ("t.csv", b"a,b\n1,2\n1,2,3\n"), "0018", ("port 1", "csv")),
-    "empty CSV": Case("dataframe1", ("t.csv", b""), "0018", ("port 1", "empty")),
+    "empty CSV": Case("dataframe1", ("t.csv", b""), "0003", ("port 1", "empty")),
     "JSON cut off": Case("dataframe1", ("t.json", b'[{"a": 1}, {"a"'), "0018", ("port 1", "json")),
     "JSON that is no table": Case("dataframe2", ("t.json", b'{"a": 1}'), "0018", ("port 2", "json")),
     "Parquet cut off": Case("dataframe1", ("t.parquet", parquet()[:-100]), "0018", ("port 1", "parquet")),

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 SOURCES = Path(__file__).resolve().parents[3] / "sandbox_image"
 GO = b'{"go": 1}\n'
-LIMITS = {"output_bytes": 100_000_000, "images": 10, "images_bytes": 1_000_000}
+LIMITS = {"output_bytes": 100_000_000, "images": 10, "images_bytes": 1_000_000, "inflated_bytes": 10_000_000}
+READING = {"delimiter": None, "encoding": None, "missing": [], "dates": {}, "types": {}, "columns": None}
 
 
 def environment(work: Path) -> dict[str, str]:
@@ -109,15 +110,17 @@ class Room:
         for name in ("in", "out", "work", "fonts"):
             (self.base / name).mkdir()
         self.job = {
-            "version": 1, "task": "run", "profile": "classic", "inputs": [], "bundle": None,
-            "outputs": [{"file": "result", "format": "arrow"}], "parameters": {}, "limits": LIMITS,
+            "version": 2, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [], "bundle": None,
+            "outputs": [{"port": 1, "file": "result", "format": "arrow"}], "parameters": {}, "limits": LIMITS,
         }  # fmt: skip
 
-    def give(self, port: int, data: bytes, form: str) -> None:
-        """Connect a port."""
+    def give(self, port: int, data: bytes, form: str, compression: str | None = None, **reading: Any) -> None:
+        """Connect a port; `reading` is what the author states about the table."""
         file = f"dataframe{port}"
         (self.base / "in" / file).write_bytes(data)
-        self.job["inputs"].append({"port": port, "file": file, "format": form})
+        self.job["inputs"].append({
+            "port": port, "file": file, "format": form, "compression": compression, "reading": READING | reading,
+        })  # fmt: skip
 
     def give_table(self, port: int, table: pa.Table | Mapping[str, Any]) -> None:
         """Connect a port to an Arrow table."""
@@ -130,7 +133,7 @@ class Room:
 
     def also(self, form: str) -> None:
         """Ask for one more output format."""
-        self.job["outputs"].append({"file": f"result.{form}", "format": form})
+        self.job["outputs"].append({"port": 1, "file": f"result.{form}", "format": form})
 
     def start(self, script: str | bytes = b"", go: bytes = GO) -> tuple[list[str], Path]:
         """Write the job down; gives the runner's arguments and the file for standard input."""

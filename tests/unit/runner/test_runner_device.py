@@ -49,7 +49,7 @@ class Desk:
         self, warn: Any, images: int = 10, images_bytes: int = 10_000, bundle: Bundle | None = None
     ) -> list[Image]:
         """Collect the images."""
-        limits = Limits(10**6, images, images_bytes)
+        limits = Limits(10**6, images, images_bytes, 10**6)
         return collect_images(self.paths, bundle or Bundle(self.paths.bundle), Figures(), limits, warn)
 
 
@@ -105,6 +105,73 @@ def test_v05_unsound_images_are_reported(data: bytes, words: str, desk: Desk, no
     assert noted.codes == ["image_unreadable"]
     assert "'corrupt.png'" in noted.messages[0][1]
     assert words in noted.messages[0][1]
+
+
+SVG = b'\xef\xbb\xbf<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg xmlns="http://www.w3.org/2000/svg"><g/></svg>\n'
+
+
+def test_svg_files_are_kept_beside_the_pngs(desk: Desk, noted: Noted) -> None:
+    """SVG files stand among the PNGs, in the same order and the same file, with a type of their own."""
+    desk.put("b.png", png())
+    desk.put("a.SVG", SVG)
+    desk.put("c.svg", b"<svg/>")
+
+    images = desk.collect(noted)
+
+    assert [(image.name, image.type) for image in images] == [
+        ("b.png", "image/png"),
+        ("a.SVG", "image/svg+xml"),
+        ("c.svg", "image/svg+xml"),
+    ]
+    assert desk.paths.images.read_bytes() == png() + SVG + b"<svg/>"
+    assert noted.codes == []
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"plain text", "does not begin as an SVG"),
+        (b"<html><body/></html>", "does not begin as an SVG"),
+        (SVG[:-20], "it is cut"),
+        (b"", "does not begin as an SVG"),
+        (b"<svg>\xff</svg>", "not UTF-8"),
+    ],
+)
+def test_unsound_svg_files_are_reported(data: bytes, words: str, desk: Desk, noted: Noted) -> None:
+    """A file called .svg that is none is left out, with its name in a warning."""
+    desk.put("drawn.svg", data)
+
+    images = desk.collect(noted)
+
+    assert images == []
+    assert noted.codes == ["image_unreadable"]
+    assert "'drawn.svg'" in noted.messages[0][1]
+    assert words in noted.messages[0][1]
+
+
+def test_svg_files_count_against_the_same_limits(desk: Desk, noted: Noted) -> None:
+    """PNG and SVG share the number and the bytes that a run may keep."""
+    desk.put("a.svg", SVG)
+    desk.put("b.png", png())
+
+    images = desk.collect(noted, images_bytes=len(SVG))
+
+    assert [image.name for image in images] == ["a.svg"]
+    assert noted.codes == ["images_cut"]
+
+
+def test_images_of_other_kinds_are_named(desk: Desk, noted: Noted) -> None:
+    """A JPEG or a PDF is not kept; one warning says so, and what is kept."""
+    desk.put("a.png", png())
+    for name in ("photo.jpg", "paper.PDF", "moving.gif"):
+        desk.put(name, b"x")
+
+    images = desk.collect(noted)
+
+    assert [image.name for image in images] == ["a.png"]
+    assert noted.messages == [
+        ("image_kind", "'photo.jpg' and 2 more are not kept: the images of a run are PNG and SVG files")
+    ]
 
 
 def test_bytes_behind_the_end_of_an_image_are_cut() -> None:

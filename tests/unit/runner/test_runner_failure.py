@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner.failure import BadInput, Source, explain
-from runner.job import Column, Failure, Image, Report
+from runner.explain import explain
+from runner.failure import VALUE_CHARACTERS, BadInput, clip_line, shown
+from runner.hints import Source
+from runner.job import Column, Failure, Image, Report, TableShape
 from runner.report import REPORT_BYTES, clip, encode
 
 TEXT = "def azureml_main():\n    return work()\ndef work():\n    raise ValueError('no')\n"
@@ -168,6 +170,32 @@ def test_errors_of_our_own_have_their_code() -> None:
     assert (failure.traceback, failure.line) == ("", None)
 
 
+class _Unshowable:
+    def __repr__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("short", "'short'"),
+        ("a\nb", r"'a\nb'"),
+        (1.5, "1.5"),
+        ([1] * 1000, "[1, 1, 1, 1, 1, 1, ...]"),
+        (_Unshowable(), "<a test_runner_failure._Unshowable whose repr raises SystemExit>"),
+    ],
+)
+def test_values_are_shown_in_messages(value: object, text: str) -> None:
+    """A value in a message is its repr, on one line, and short, whatever its repr does."""
+    assert shown(value) == text
+
+
+def test_long_values_are_cut() -> None:
+    """A long text keeps its head and its tail, a long line its head."""
+    assert len(shown("x" * 10**7)) <= VALUE_CHARACTERS
+    assert clip_line("ab\x1bc" * 10, 10) == "ab cab ..."
+
+
 # --- the report
 
 
@@ -183,7 +211,7 @@ def _many_warnings(report: Report) -> None:
 
 
 def _many_columns(report: Report) -> None:
-    report.columns = tuple(Column("\x01" * 1000, "int64") for _ in range(20_000))
+    report.outputs[1] = TableShape(1, tuple(Column("\x01" * 1000, "int64") for _ in range(20_000)))
 
 
 def _many_images(report: Report) -> None:
@@ -224,20 +252,23 @@ def test_the_report_has_the_fields_of_the_contract_and_no_others() -> None:
     """The controller refuses a report with a field that it does not know."""
     report = Report(
         failure=Failure("script_error", "0085", "T", "m", "t", 3),
-        columns=(Column("a", "int64"),),
+        inputs={2: TableShape(3, ())},
+        outputs={1: TableShape(0, (Column("a", "int64"),))},
         images=[Image("a.png", 0, 9)],
         files={"result": 5},
     )
     report.warn("code", "message")
 
     assert json.loads(encode(report)) == {
-        "version": 1,
+        "version": 2,
         "outcome": "failed",
         "reason": "script_error",
         "error": {"code": "0085", "type": "T", "message": "m", "traceback": "t", "line": 3},
         "warnings": [{"code": "code", "message": "message"}],
+        "inputs": [{"port": 2, "rows": 3, "columns": []}],
         "output": {"rows": 0, "columns": [{"name": "a", "type": "int64"}]},
+        "output2": None,
         "files": {"result": 5},
-        "images": [{"name": "a.png", "offset": 0, "bytes": 9}],
+        "images": [{"name": "a.png", "offset": 0, "bytes": 9, "type": "image/png"}],
         "timings": {"import_seconds": 0.0, "read_seconds": 0.0, "script_seconds": 0.0, "write_seconds": 0.0},
     }

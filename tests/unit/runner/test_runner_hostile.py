@@ -170,7 +170,7 @@ def test_a_bundle_module_cannot_replace_the_runner(room: Room) -> None:
 def test_a_result_whose_methods_lie(room: Room) -> None:
     """A frame of the script's own class that raises while it is read is an error of the script."""
     done = room.run(
-        "import pandas as pd\nclass Frame(pd.DataFrame):\n    @property\n    def iloc(self): raise KeyError('lie')\n"
+        "import pandas as pd\nclass Frame(pd.DataFrame):\n    def items(self): raise KeyError('lie')\n"
         "def azureml_main():\n    return Frame({'x': [1]})\n"
     )
 

@@ -2,13 +2,15 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from runner_jobs import GO, Done, Room, environment
+from runner.console import ORDER_SECONDS
+from runner_jobs import GO, READING, Done, Room, environment
 
 
 def _start(room: Room, script: str, go: bytes = GO) -> "subprocess.Popen[bytes]":
@@ -74,15 +76,23 @@ def test_prints_go_live(room: Room) -> None:
     process.communicate()
 
 
+def entry(**change: object) -> dict[str, object]:
+    """The description of an input."""
+    return {"port": 1, "file": "x", "format": "csv", "compression": None, "reading": READING} | change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "version 2; this runner understands 1"),
+        ({"version": 1}, "version 1; this runner understands 2"),
         ({"task": "dance"}, "task is 'dance'"),
         ({"profile": None}, "profile is None"),
-        ({"inputs": [{"port": 3, "file": "x", "format": "csv"}]}, "port is 3"),
-        ({"inputs": [{"port": 1, "file": "../x", "format": "csv"}]}, "'../x' is not a plain file name"),
-        ({"outputs": [{"file": "result", "format": "tsv"}]}, "output format is 'tsv'"),
+        ({"dtypes": "best"}, "dtypes is 'best'"),
+        ({"inputs": [entry(port=3)]}, "port is 3"),
+        ({"inputs": [entry(compression="rar")]}, "compression is 'rar'"),
+        ({"inputs": [entry(file="../x")]}, "'../x' is not a plain file name"),
+        ({"outputs": [{"port": 1, "file": "result", "format": "xls"}]}, "output format is 'xls'"),
+        ({"outputs": [{"port": 3, "file": "result", "format": "csv"}]}, "output port is 3"),
         ({"limits": {}}, "KeyError"),
     ],
 )
@@ -129,3 +139,66 @@ def test_nothing_needless_is_imported(room: Room) -> None:
     loaded = set(done.log.splitlines()[0].split())
     assert {"pandas", "pyarrow", "pyarrow.pandas_compat"} <= loaded
     assert not {"matplotlib", "pyarrow.parquet", "pyarrow.dataset", "multiprocessing.pool", "sqlite3", "ssl"} & loaded
+
+
+def _start_apart(room: Room, script: str) -> "subprocess.Popen[bytes]":
+    """A job whose two streams are two pipes, as a container's are."""
+    arguments, _ = room.start(script)
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-s", "-P", "-m", "runner", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(room.base / "work"),
+    )
+    assert process.stdin
+    process.stdin.write(GO)
+    process.stdin.close()
+    return process
+
+
+def test_c01_two_streams_are_joined_in_order(room: Room) -> None:
+    """C01: prints to the two streams in turn come in turn, even to a reader that takes standard error first."""
+    turns = 12
+    process = _start_apart(
+        room,
+        "import sys\ndef azureml_main():\n"
+        f"    for n in range({turns}):\n        print('o', n)\n        print('e', n, file=sys.stderr)\n"
+        "        sys.stdout.write('p\\n'); sys.stderr.write('q\\n')\n    return {'n': [1]}\n",
+    )
+    assert process.stdout
+    assert process.stderr
+    log = b""
+    waiting = [process.stderr.fileno(), process.stdout.fileno()]
+    while waiting:
+        ready = select.select(waiting, [], [], 60)[0]
+        first = next(descriptor for descriptor in waiting if descriptor in ready)
+        data = os.read(first, 65536)
+        log += data
+        if not data:
+            waiting.remove(first)
+    assert process.wait(60) == 0
+    process.stdout.close()
+    process.stderr.close()
+
+    said = [line for line in log.decode().splitlines() if not line.startswith("[airlock]")]
+    assert said == [word for n in range(turns) for word in (f"o {n}", f"e {n}", "p", "q")]
+
+
+def test_waiting_for_order_is_bounded(room: Room) -> None:
+    """When nobody reads, a script that changes the stream a thousand times loses half a second, and no more."""
+    process = _start_apart(
+        room,
+        "import sys, time\ndef azureml_main():\n    started = time.monotonic()\n"
+        "    for n in range(1000):\n        print(n)\n        print(n, file=sys.stderr)\n"
+        "    return {'seconds': [time.monotonic() - started]}\n",
+    )
+
+    assert process.wait(60) == 0
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    process.stderr.close()
+
+    seconds = room.collect(0).table["seconds"][0].as_py()
+    assert ORDER_SECONDS <= seconds < ORDER_SECONDS + 2

@@ -1,0 +1,208 @@
+"""What does the way of a table through the runner cost, beside the least that pandas and pyarrow need?
+
+    python benchmarks/tables.py [--megabytes 10 100 1000] [--kinds floats ...] [--rounds 5]
+
+Everything runs in containers of the sandbox image, without network, on files of the same disk. Each round runs, in
+turn, in fresh processes:
+
+floor    a bare process: memory-map an Arrow file, to_pandas, from_pandas, write an Arrow file
+runner   the same file through `python -m runner`, with a script that returns its table
+
+Time is measured inside, from the open file to the written one: interpreter start and imports are the same for both,
+and benchmarks/latency.py counts them. Memory is the peak of the process's resident set, its mapped input included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+FLOOR = """
+import json, time, resource
+import pandas, pyarrow, pyarrow.ipc, pyarrow.pandas_compat
+begun = time.monotonic()
+with pyarrow.memory_map("/in/dataframe1") as source:
+    frame = pyarrow.ipc.open_file(source).read_all().to_pandas()
+table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+with pyarrow.OSFile("/out/result", "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
+    writer.write_table(table)
+seconds = time.monotonic() - begun
+print(json.dumps({"seconds": seconds, "kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+"""
+RUNNER = """
+import os, runpy, sys
+leave = os._exit
+def told(code):
+    # The runner ends by os._exit: the peak is written beside its report just before.
+    for line in open("/proc/self/status"):
+        if line.startswith("VmHWM"):
+            open("/out/peak", "w").write(line.split()[1])
+    leave(code)
+os._exit = told
+sys.argv = ["runner"]
+runpy.run_module("runner", run_name="__main__")
+"""
+SCRIPT = "def azureml_main(df):\n    return df,\n"
+OUTPUT_BYTES = 8 << 30
+
+
+def columns(kind: str, size: int) -> dict[str, Any]:
+    """Arrow columns of one kind that take about `size` bytes together; the same in every run."""
+    import numpy as np
+
+    numbers = np.random.default_rng(7)
+    if kind == "mixed":
+        parts = [columns(part, size // 4) for part in ("floats", "integers", "strings", "categories")]
+        rows = min(len(next(iter(part.values()))) for part in parts)
+        return {f"{n}{name}": column[:rows] for n, part in enumerate(parts) for name, column in part.items()}
+    if kind in ("floats", "integers"):
+        rows = size // 80
+        made = (
+            numbers.normal(size=rows) if kind == "floats" else numbers.integers(0, 1 << 40, rows) for _ in range(10)
+        )
+        return {f"c{n}": pa.array(values) for n, values in enumerate(made)}
+    if kind == "gaps":
+        rows = size // 80
+        masks = (numbers.random(rows) < 0.1 for _ in range(10))
+        return {f"c{n}": pa.array(numbers.normal(size=rows), mask=mask) for n, mask in enumerate(masks)}
+    if kind == "strings":
+        words = pa.array([f"word-{n:x}-{'x' * (n % 16)}" for n in range(10_000)])
+        rows = size // 4 // 20
+        return {f"c{n}": words.take(pa.array(numbers.integers(0, 10_000, rows))) for n in range(4)}
+    rows = size // 10
+    levels = pa.array([f"level {n}" for n in range(100)])
+    codes = (pa.array(numbers.integers(0, 100, rows).astype(np.int8)) for _ in range(10))
+    return {f"c{n}": pa.DictionaryArray.from_arrays(code, levels) for n, code in enumerate(codes)}
+
+
+KINDS = ("floats", "integers", "gaps", "strings", "categories", "mixed")
+
+
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    mebibytes: float
+
+
+def container(image: str, folder: Path, program: str, go: bytes = b"") -> str:
+    """Run a Python program in a fresh container of the image; what it printed."""
+    command = [
+        "docker", "run", "--rm", "-i", "--network", "none", "--read-only", "--user", "0:0",
+        "--tmpfs", "/work:exec,size=256m", "-v", f"{folder / 'in'}:/in:ro", "-v", f"{folder / 'out'}:/out",
+        "-e", "OMP_NUM_THREADS=2", "-e", "TZ=UTC", image, "python", "-I", "-B", "-c", program,
+    ]  # fmt: skip
+    done = subprocess.run(command, input=go, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"a container ended with {done.returncode}: {done.stdout!r} {done.stderr!r}")
+    return done.stdout.decode()
+
+
+def prepare(folder: Path, kind: str, size: int) -> int:
+    """Write the table and the job; the bytes of the table's file."""
+    (folder / "in").mkdir()
+    table = pa.table(columns(kind, size))
+    with pa.OSFile(str(folder / "in/dataframe1"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    (folder / "in/script.py").write_text(SCRIPT)
+    reading = {"delimiter": None, "encoding": None, "missing": [], "dates": {}, "types": {}, "columns": None}
+    entry = {"port": 1, "file": "dataframe1", "format": "arrow", "compression": None, "reading": reading}
+    job = {
+        "version": 2, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [entry], "bundle": None,
+        "outputs": [{"port": 1, "file": "result", "format": "arrow"}], "parameters": {},
+        "limits": {"output_bytes": OUTPUT_BYTES, "images": 0, "images_bytes": 0, "inflated_bytes": 1},
+    }  # fmt: skip
+    (folder / "in/job.json").write_text(json.dumps(job))
+    return (folder / "in/dataframe1").stat().st_size
+
+
+def empty_outputs(folder: Path) -> None:
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    (folder / "out").mkdir()
+    for name in ("result", "report.json", "images"):
+        (folder / "out" / name).touch()
+
+
+def check(folder: Path) -> None:
+    """What came out is what went in."""
+    with pa.memory_map(str(folder / "in/dataframe1")) as given, pa.memory_map(str(folder / "out/result")) as got:
+        before, after = pa.ipc.open_file(given).read_all(), pa.ipc.open_file(got).read_all()
+        for name in before.column_names:
+            column, result = before[name], after[name]
+            if not pa.types.is_dictionary(column.type):
+                result = result.cast(column.type)
+            assert result.equals(column) or result.to_pylist() == column.to_pylist(), name
+
+
+def floor(image: str, folder: Path) -> Cost:
+    empty_outputs(folder)
+    told = json.loads(container(image, folder, FLOOR))
+    return Cost(told["seconds"], told["kib"] / 1024)
+
+
+def runner(image: str, folder: Path) -> Cost:
+    empty_outputs(folder)
+    container(image, folder, RUNNER, b'{"go": 1}\n')
+    report = json.loads((folder / "out/report.json").read_text())
+    assert report["outcome"] == "succeeded", report
+    seconds = sum(report["timings"][f"{part}_seconds"] for part in ("read", "script", "write"))
+    return Cost(seconds, int((folder / "out/peak").read_text()) / 1024)
+
+
+def measure(image: str, kind: str, megabytes: int, rounds: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = prepare(folder, kind, megabytes * 10**6)
+        pairs = []
+        for turn in range(rounds + 1):
+            pair = floor(image, folder), runner(image, folder)
+            if turn:
+                pairs.append(pair)
+            else:
+                check(folder)
+    floors, runners = zip(*pairs, strict=True)
+    return {
+        "megabytes": size / 1e6,
+        "floor_seconds": statistics.median(cost.seconds for cost in floors),
+        "runner_seconds": statistics.median(cost.seconds for cost in runners),
+        "time_ratio": statistics.median(b.seconds / a.seconds for a, b in pairs),
+        "floor_mebibytes": statistics.median(cost.mebibytes for cost in floors),
+        "runner_mebibytes": statistics.median(cost.mebibytes for cost in runners),
+        "memory_ratio": statistics.median(b.mebibytes / a.mebibytes for a, b in pairs),
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description="the cost of a table's way, beside pandas and pyarrow alone")
+    arguments.add_argument("--megabytes", type=int, nargs="+", default=[10, 100, 1000])
+    arguments.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--image", default="airlock-sandbox:latest")
+    arguments.add_argument("--json", type=Path, help="write the figures here")
+    chosen = arguments.parse_args()
+    figures = {}
+    print(f"{'':18}{'floor s':>9}{'runner s':>10}{'ratio':>7}{'floor MiB':>12}{'runner MiB':>12}{'ratio':>7}")
+    for megabytes in chosen.megabytes:
+        for kind in chosen.kinds:
+            found = measure(chosen.image, kind, megabytes, chosen.rounds)
+            figures[f"{kind} {megabytes} MB"] = found
+            print(
+                f"{f'{kind} {megabytes} MB':18}{found['floor_seconds']:9.3f}{found['runner_seconds']:10.3f}"
+                f"{found['time_ratio']:7.2f}{found['floor_mebibytes']:12.0f}{found['runner_mebibytes']:12.0f}"
+                f"{found['memory_ratio']:7.2f}",
+                flush=True,
+            )
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

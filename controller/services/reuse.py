@@ -1,0 +1,57 @@
+"""An earlier run's result instead of another execution: for tenants who ask for it, and only when all is the same.
+
+The module of Azure ML Studio did so by itself (module contract 7.10). A server that is asked to run something runs
+it: here it is an option (docs/decisions/0006-reuse.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from controller.errors import EngineError
+from controller.model import Run, Timings, Usage
+from controller.services.backend import Backend, now
+from controller.workspace import CHUNK_BYTES, Staging
+
+
+def content_digest(run: Run, staging: Staging) -> str:
+    """SHA-256 of all that decides a run's result, beside the image: the script, the files, how it is called."""
+    total = hashlib.sha256(json.dumps(run.job.model_dump(mode="json"), sort_keys=True).encode())
+    total.update(f"{run.environment}\0{run.script_sha256}".encode())
+    for name in staging.names():
+        file_digest = hashlib.sha256()
+        with staging.path(name).open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
+                file_digest.update(piece)
+        total.update(f"\0{name}\0".encode() + file_digest.digest())
+    return total.hexdigest()
+
+
+def reuse(backend: Backend, run: Run) -> Run | None:
+    """The run, ended at once with the result of an equal one; None when there is none that can be taken.
+
+    The new run's inputs lie in its workspace already. The earlier one must have succeeded in the very image that a
+    run would get now; its files are linked, so either of the two may be deleted.
+    """
+    if run.content_sha256 is None:
+        return None
+    earlier = backend.store.reusable(run.tenant_id, run.content_sha256)
+    if earlier is None or earlier.outcome is None or earlier.outcome.digest != _present_digest(backend):
+        return None
+    try:
+        backend.workspaces.of(earlier.id).link_results(backend.workspaces.of(run.id))
+    except FileNotFoundError:  # deleted meanwhile
+        return None
+    moment = now()
+    first = earlier.outcome.reused_from or earlier.id
+    outcome = earlier.outcome.model_copy(update={"reused_from": first, "usage": Usage(), "timings": Timings()})
+    ended = {"status": outcome.status, "started_at": moment, "finished_at": moment, "outcome": outcome}
+    return run.model_copy(update=ended)
+
+
+def _present_digest(backend: Backend) -> str | None:
+    try:
+        return backend.engine.check(backend.settings.image).image_digest
+    except EngineError:
+        return None

@@ -1,0 +1,17 @@
+"""How the OpenAPI document describes what every route may refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.web.documents import Problem
+
+_PROBLEM = {
+    "description": "refused: docs/errors.md says what each `code` means",
+    "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+}
+
+
+def answers(*statuses: int) -> dict[str | int, Any]:
+    """The refusals of a route that needs a key: those of every such route, and these."""
+    return {str(status): _PROBLEM for status in sorted((401, 403, 422, 503, *statuses))}
