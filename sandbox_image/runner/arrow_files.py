@@ -90,14 +90,16 @@ def write_parquet(table: pa.Table, file: Any) -> None:
 
 
 def _selected(source: Any, reading: Reading, opened: Callable[..., Any]) -> pa.Table:
+    """Read the wanted columns.  All of them lie where the file is mapped; of a selection, Arrow makes a copy."""
     source.seek(0)
-    schema = opened(source).schema
-    names = fit_names(schema.names)
+    reader = opened(source)
+    names = fit_names(reader.schema.names)
     positions = chosen(names, reading)
-    source.seek(0)
-    table = opened(source, options=pa.ipc.IpcReadOptions(included_fields=sorted(positions))).read_all()
     read = sorted(positions)
-    return _in_order(table, [read.index(position) for position in positions], [names[n] for n in positions])
+    if len(read) < len(names):
+        source.seek(0)
+        reader = opened(source, options=pa.ipc.IpcReadOptions(included_fields=read))
+    return _in_order(reader.read_all(), [read.index(position) for position in positions], [names[n] for n in positions])
 
 
 def _selected_parquet(file: Any, reading: Reading) -> pa.Table:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-MAIN, SERVE, CALL = BLOCKS
+MAIN, SERVE, CALL, LOCAL = BLOCKS
 
 
 def shell(script: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -72,6 +72,16 @@ def test_the_curl_example_answers_as_shown(server, tmp_path):
         assert answer[name] == shown[name]
     assert answer["output"]["columns"] == shown["output"]["columns"]
     assert set(answer["usage"]) == set(shown["usage"])
+
+
+def test_the_script_at_home_runs_without_a_server(tmp_path):
+    """The starter that the README writes runs on the README's table, and says that nothing isolates it."""
+    (tmp_path / "numbers.csv").write_text("n\n1\n2\n")
+
+    done = shell(LOCAL, tmp_path)
+
+    assert "NOT ISOLATED" in done.stderr
+    assert "succeeded after" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["setup", "demo", "serve", "test", "check", "image", "bench", "lock", "clean"])
