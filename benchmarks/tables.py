@@ -38,7 +38,8 @@ table = pyarrow.Table.from_pandas(frame, preserve_index=False)
 with pyarrow.OSFile("/out/result", "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
     writer.write_table(table)
 seconds, cpu_seconds = time.monotonic() - begun, time.process_time() - used
-print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "kib": kib}))
 """
 RUNNER = """
 import json, os, runpy, sys, time
@@ -195,9 +196,8 @@ def main() -> None:
     arguments.add_argument("--json", type=Path, help="write the figures here")
     chosen = arguments.parse_args()
     figures = {}
-    print(
-        f"{'':18}{'floor s':>9}{'runner s':>10}{'ratio':>7}{'CPU ratio':>11}{'floor MiB':>11}{'runner MiB':>12}{'ratio':>7}"
-    )
+    print(f"{'':18}{'floor s':>9}{'runner s':>10}{'ratio':>7}{'CPU ratio':>11}", end="")
+    print(f"{'floor MiB':>11}{'runner MiB':>12}{'ratio':>7}")
     for megabytes in chosen.megabytes:
         for kind in chosen.kinds:
             found = measure(chosen.image, kind, megabytes, chosen.rounds)
