@@ -55,6 +55,19 @@ class TaskKind(StrEnum):
     GROUP = "group"
 
 
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The JSON documents that the task writes beside its tables: they are bounded, and made in the sandbox."""
+        return _DOCUMENTS.get(self, ())
+
+
+_DOCUMENTS = {
+    TaskKind.INGEST: ("preview.json", "statistics.json"),
+    TaskKind.COMPARE: ("comparison.json",),
+    TaskKind.GROUP: ("groups.json",),
+}
+
+
 class Reason(StrEnum):
     """Why a run failed, as the controller judged it."""
 
@@ -165,6 +178,13 @@ class Reading(Word):
     columns: Annotated[tuple[_Name, ...] | None, Field(min_length=1, max_length=10_000)] = None
 
 
+class Slice(Word):
+    """Some rows of a table, in a row."""
+
+    offset: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+
+
 class Input(Word):
     """A table that a run is given: the port (1 or 2) it is connected to, and how it is written down."""
 
@@ -172,10 +192,13 @@ class Input(Word):
     format: Format
     compression: Compression | None = None
     reading: Reading = Reading()
+    slice: Slice | None = None
+    part: str | None = None
+    """The file's name, where a task has more tables than ports."""
 
     @property
     def file(self) -> str:
-        return f"dataframe{self.port}"
+        return self.part or f"dataframe{self.port}"
 
 
 class Job(Word):
@@ -188,10 +211,14 @@ class Job(Word):
     bundle: bool = False
     output_formats: tuple[Format, ...] = (Format.ARROW,)
     parameters: dict[str, Any] = {}
+    group_by: str | None = None
+    """The column by whose values a table is cut (task GROUP)."""
 
     @property
     def wanted(self) -> tuple[tuple[int, Format], ...]:
         """Every table that is to be written: (output port, format)."""
+        if self.task is TaskKind.COMPARE:
+            return ()
         return tuple((port, format) for port in self.profile.output_ports for format in self.output_formats)
 
 

@@ -104,6 +104,10 @@ class Workspace:
     def result(self, port: int, format: Format) -> Path:
         return self.root / (_stem(port) + format.suffix)
 
+    def document(self, name: str) -> Path:
+        """A JSON document that a sandbox wrote beside its tables."""
+        return self.root / name
+
     def device(self, format: Format) -> Path:
         return self.root / ("device" + format.suffix)
 
@@ -115,10 +119,11 @@ class Workspace:
             file.chmod(0o644)
 
     @contextmanager
-    def outputs(self, wanted: Iterable[tuple[int, Format]]) -> Iterator[Outputs]:
+    def outputs(self, wanted: Iterable[tuple[int, Format]], documents: Iterable[str] = ()) -> Iterator[Outputs]:
         """The files that one sandbox may write; what is not kept is gone at the end."""
         with disk_errors():
-            outputs = Outputs(self.output_dir, [*(output_file(*one) for one in wanted), REPORT, IMAGES])
+            tables = (output_file(*one) for one in wanted)
+            outputs = Outputs(self.output_dir, [*tables, *documents, REPORT, IMAGES])
         try:
             yield outputs
         finally:

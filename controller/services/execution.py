@@ -145,7 +145,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
         output_dir=workspace.output_dir,
         limits=run.limits,
     )
-    with workspace.outputs(wanted) as outputs:
+    documents = run.job.task.documents
+    with workspace.outputs(wanted, documents) as outputs:
         result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
@@ -153,8 +154,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:
-            outcome = judge(result, read_report(outputs), outputs, run.limits, wanted)
-        _collect(outputs, outcome, workspace, wanted)
+            outcome = judge(result, read_report(outputs), outputs, run.limits, wanted, documents)
+        _collect(outputs, outcome, workspace, wanted, documents)
         failpoint("outputs_kept")
     return outcome.model_copy(
         update={
@@ -181,13 +182,17 @@ def _in_sandbox(
         log.close()
 
 
-def _collect(outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted) -> None:
+def _collect(
+    outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted, documents: tuple[str, ...]
+) -> None:
     """Keep what the outcome speaks of; the rest goes with the directory."""
     if outcome.images:
         outputs.keep(IMAGES, workspace.images)
     if outcome.status is Status.SUCCEEDED:
         for port, format in wanted:
             outputs.keep(output_file(port, format), workspace.result(port, format))
+        for name in documents:
+            outputs.keep(name, workspace.document(name))
 
 
 def convert(
@@ -240,12 +245,15 @@ def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> by
         "task": str(task),
         "profile": str(job.profile),
         "dtypes": str(job.dtypes),
-        "inputs": [{"file": input.file, **input.model_dump(mode="json")} for input in job.inputs],
+        "inputs": [
+            {"file": input.file, **input.model_dump(mode="json", exclude={"part"})} for input in job.inputs
+        ],
         "bundle": "bundle.zip" if job.bundle else None,
         "outputs": [
             {"port": port, "file": output_file(port, format), "format": str(format)} for port, format in wanted
         ],
         "parameters": job.parameters,
+        "group_by": job.group_by,
         "limits": {
             "output_bytes": limits.output_bytes,
             "images": limits.images,
