@@ -188,12 +188,13 @@ def job_document(task: str, job: Job, limits: Limits, wanted: Wanted) -> bytes:
         "task": task,
         "profile": str(job.profile),
         "dtypes": str(job.dtypes),
-        "inputs": [{"file": input.file, **input.model_dump(mode="json")} for input in job.inputs],
+        "inputs": [{"file": input.file, **input.model_dump(mode="json"), "slice": None} for input in job.inputs],
         "bundle": "bundle.zip" if job.bundle else None,
         "outputs": [
             {"port": port, "file": output_file(port, format), "format": str(format)} for port, format in wanted
         ],
         "parameters": job.parameters,
+        "group_by": None,
         "limits": {
             "output_bytes": limits.output_bytes,
             "images": limits.images,
