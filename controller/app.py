@@ -15,8 +15,8 @@ import structlog
 from flask import Flask
 
 from controller.config import Settings
-from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
+from controller.dispatch.news import News
 from controller.engines.docker import DockerEngine
 from controller.errors import DataInUse, EngineError
 from controller.http_server import HttpServer
@@ -60,7 +60,7 @@ class Server:
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
-            finished=Finished(),
+            news=News(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
         )
@@ -78,7 +78,7 @@ class Server:
 
     def stop(self) -> None:
         """Requests that wait for something are answered now."""
-        self.backend.finished.close()
+        self.backend.news.close()
 
     def close(self) -> None:
         """Let running runs end for a while, then stop them; they are begun again at the next start."""

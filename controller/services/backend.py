@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.config import Settings
-from controller.dispatch.base import Dispatcher, Finished
+from controller.dispatch.base import Dispatcher
+from controller.dispatch.news import News
 from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.store.base import Store
 from controller.workspace import Workspaces
+
+LOOK_SECONDS = 1.0
+"""How often a waiting request looks whether its client is still there."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Backend:
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher
-    finished: Finished
+    news: News
     conversions: threading.Semaphore
     waiters: threading.Semaphore
 

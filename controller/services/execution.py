@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def execute(backend: Backend, run_id: str) -> None:
     run = backend.store.claim(run_id, now())
     if run is None:
         return
+    backend.news.changed(run.id)
     began = time.monotonic()
     try:
         outcome = _run(backend, run)
@@ -52,7 +54,7 @@ def execute(backend: Backend, run_id: str) -> None:
     timings = outcome.timings.model_copy(update={"queue_seconds": queued.total_seconds()})
     outcome = outcome.model_copy(update={"timings": timings})
     _finish(backend, run, outcome)
-    backend.finished.notify(run.id)
+    backend.news.changed(run.id)
     _log.info(
         "run_finished",
         run_id=run.id,
@@ -65,7 +67,10 @@ def execute(backend: Backend, run_id: str) -> None:
 def _put_back(backend: Backend, run: Run) -> bool:
     """Back to `queued`, if the run may still wait for an engine that does not answer, and nobody cancelled it."""
     waited = (now() - run.created_at).total_seconds()
-    return waited < backend.settings.engine_patience_seconds and backend.store.release(run.id, run.attempt)
+    if waited >= backend.settings.engine_patience_seconds or not backend.store.release(run.id, run.attempt):
+        return False
+    backend.news.changed(run.id)
+    return True
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> None:
@@ -123,7 +128,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
 def _in_sandbox(
     backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
 ) -> tuple[SandboxResult, RunLog]:
-    log = RunLog(workspace.log, spec.limits.log_bytes)
+    grown = partial(backend.news.grown, spec.run_id)
+    log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
         return backend.engine.run(spec, log.write, still_wanted), log
     finally:

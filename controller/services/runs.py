@@ -13,9 +13,8 @@ from typing import Any
 
 from controller.errors import AirlockError, Busy, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
 from controller.model import Caller, Dtypes, Format, Image, Input, Job, Profile, Run, Status, Word
-from controller.runlog import read_frames
 from controller.services import device
-from controller.services.backend import Backend, now, waiting
+from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
 from controller.services.execution import convert
 from controller.services.reuse import content_digest, reuse
 from controller.services.tenants import new_id
@@ -25,10 +24,6 @@ from controller.workspace import Staging
 ENVIRONMENT = "default"
 SCRIPT, BUNDLE = "script.py", "bundle.zip"
 _NO_RUN = "there is no run with this id"
-_LOOK_SECONDS = 1.0
-"""How often a waiting request looks whether its client is still there."""
-_POLL_SECONDS = 0.1
-"""How often a followed log is looked at: a print is on its way to the reader within this time."""
 
 
 class Submission(Word):
@@ -143,10 +138,13 @@ def wait(backend: Backend, caller: Caller, run_id: str, seconds: float, client_i
     if run.status.final or seconds <= 0:
         return run
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.finished.watch(run_id) as ended:
+    with suppress(Busy), waiting(backend), backend.news.watch(run_id) as watch:
         run = get(backend, caller, run_id)
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
-            if ended.wait(min(left, _LOOK_SECONDS)) or client_is_gone():
+            watch.wait(min(left, LOOK_SECONDS))
+            if watch.changed():
+                run = get(backend, caller, run_id)
+            if backend.news.closed or client_is_gone():
                 break
         return get(backend, caller, run_id)
     return run
@@ -160,7 +158,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     after = backend.store.request_cancel(caller.tenant_id, run_id, now())
     backend.dispatcher.cancel(run_id)
     if after is not None and after.status.final:
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)
     return get(backend, caller, run_id)
 
 
@@ -170,6 +168,7 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
     if not backend.store.delete_run(caller.tenant_id, run_id):
         raise Conflict("the run has not ended: cancel it first")
     backend.workspaces.of(run_id).remove()
+    backend.news.changed(run_id)
 
 
 def output(backend: Backend, run: Run, port: int, format: Format) -> Path:
@@ -239,35 +238,3 @@ def image(backend: Backend, run: Run, name: str) -> tuple[Image, Iterator[bytes]
             except FileNotFoundError:
                 raise NotFound(_NO_RUN) from None
     raise NotFound("the run has no image of this name")
-
-
-def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log so far: (stream, bytes) in order."""
-    for stream, data, _ in read_frames(backend.workspaces.of(run.id).log):
-        yield stream, data
-
-
-def follow(
-    backend: Backend, caller: Caller, run_id: str, client_is_gone: Callable[[], bool]
-) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written.
-
-    Busy when too many requests wait. Ends early when the client is gone or the server stops.
-    """
-    path, offset = backend.workspaces.of(run_id).log, 0
-    with waiting(backend), backend.finished.watch(run_id) as ended:
-        run: Run | None = get(backend, caller, run_id)
-        while run is not None:
-            final = run.status.final
-            for stream, data, end in read_frames(path, offset):
-                offset = end
-                yield stream, data
-            if final:
-                yield run
-                return
-            if backend.finished.closed or client_is_gone():
-                return
-            if ended.wait(_POLL_SECONDS):
-                ended.clear()
-                run = backend.store.run(caller.tenant_id, run_id)  # None: deleted as soon as it ended
-            yield None

@@ -3,7 +3,6 @@
 import threading
 
 from controller.dispatch import inprocess
-from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.errors import StoreError
 
@@ -68,16 +67,3 @@ def test_draining_begins_nothing_new():
     at_last = dispatcher.drain(5)
 
     assert (in_time, at_last, seen) == (False, True, ["a"])
-
-
-def test_an_end_wakes_everybody_who_waits_for_it():
-    """And nobody else."""
-    finished = Finished()
-
-    with finished.watch("a") as first, finished.watch("a") as second, finished.watch("b") as other:
-        finished.notify("a")
-
-        assert first.is_set()
-        assert second.is_set()
-        assert not other.is_set()
-    assert not finished._waiting
