@@ -140,6 +140,13 @@ class LogReader:
         self._after = after
         self.position = START
 
+    def is_behind(self) -> bool:
+        """Whether there seems to be more. Costs next to nothing."""
+        try:
+            return os.stat(self._path).st_size != self.position.offset
+        except FileNotFoundError:
+            return False
+
     def read(self) -> Iterator[Piece]:
         """What has come since the last time; nothing when there is no log."""
         try:

@@ -11,7 +11,7 @@ from controller.runlog import START, LogReader, Piece, Position
 from controller.services import runs
 from controller.services.backend import LOOK_SECONDS, Backend, waiting
 
-_ROW_SECONDS = 10.0
+_ROW_SECONDS = 60.0
 """How often the row is read although nobody told that it has changed."""
 
 
@@ -52,7 +52,8 @@ def follow(
             if waited and run.status is Status.RUNNING:
                 yield Standing(run, reader.position)
             waited = run.status is Status.QUEUED
-            yield from reader.read()
+            if run.status.final or reader.is_behind():
+                yield from reader.read()
             if run.status.final:
                 yield Standing(run, reader.position)
                 return
