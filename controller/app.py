@@ -16,8 +16,8 @@ from flask import Flask
 
 from controller import failpoints
 from controller.config import Settings, failpoint
-from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
+from controller.dispatch.news import News
 from controller.engines.docker import DockerEngine
 from controller.errors import AirlockError, DataInUse
 from controller.http_server import HttpServer
@@ -62,7 +62,7 @@ class Server:
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
-            finished=Finished(),
+            news=News(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
             owner=new_id("own"),
@@ -84,7 +84,7 @@ class Server:
 
     def stop(self) -> None:
         """Requests that wait for something are answered now."""
-        self.backend.finished.close()
+        self.backend.news.close()
 
     def close(self) -> None:
         """Let running runs end for a while, then stop them; they are begun again at the next start."""

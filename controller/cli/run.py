@@ -12,9 +12,10 @@ from typing import Any, BinaryIO, Protocol
 from controller.cli.endings import INTERRUPTED, exit_code, say_failure
 from controller.cli.report import PREVIEW_BYTES, UnreadableTable, show_run, show_table, show_versions
 from controller.cli.terminal import Screen, safe_text, size
-from controller.client.api import Client, LogText, Run, table_type
+from controller.client.api import Client, table_type
 from controller.client.download import local_name
 from controller.client.errors import ClientError, ServerUnreachable
+from controller.client.follow import LogRestart, LogText, Run
 
 _SHOWN_CHARACTERS = 64 * 1024
 
@@ -56,7 +57,7 @@ class Runs(Protocol):
         options: Mapping[str, Any] | None = None,
     ) -> Run: ...
 
-    def follow_log(self, run_id: str) -> Iterator[LogText | Run]: ...
+    def follow_log(self, run_id: str) -> Iterator[LogText | LogRestart | Run]: ...
 
     def wait(self, run_id: str) -> Run: ...
 
@@ -118,6 +119,11 @@ def _follow(runs: Runs, run_id: str, screen: Screen) -> tuple[Run, str]:
     with screen.progress("running"):
         try:
             for item in runs.follow_log(run_id):
+                if isinstance(item, LogRestart):
+                    shown = ""
+                    screen.end_script_text()
+                    screen.line("the server was interrupted: the run is begun again", "stderr")
+                    continue
                 if not isinstance(item, LogText):
                     return item, shown
                 shown = (shown + item.text)[-_SHOWN_CHARACTERS:]

@@ -22,8 +22,9 @@ from typing import Any, BinaryIO, Self, cast
 
 from pydantic import ValidationError
 
-from controller.client.api import LogText, Run, table_type
+from controller.client.api import table_type
 from controller.client.download import receive
+from controller.client.follow import LogText, Run
 from controller.client.tables import ARROW, packing
 from controller.config import Settings
 from controller.engines.base import STDERR, STDOUT, Ended, SandboxResult

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from controller.config import Settings
-from controller.dispatch.base import Dispatcher, Finished
+from controller.dispatch.base import Dispatcher
+from controller.dispatch.news import News
 from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.store.base import Claim, Store
@@ -17,6 +18,8 @@ from controller.workspace import Workspaces
 
 LEASE_SECONDS = 60.0
 """A run whose owner has not said for so long that it executes it belongs to nobody."""
+LOOK_SECONDS = 1.0
+"""How often a waiting request looks whether its client is still there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Backend:
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher
-    finished: Finished
+    news: News
     conversions: threading.Semaphore
     waiters: threading.Semaphore
     owner: str

@@ -38,7 +38,7 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
     ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=False)
     for run_id in ended:
         _log.warning("lease_ended", run_id=run_id)
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)
     _submit_waiting(backend)
 
 
