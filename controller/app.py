@@ -23,8 +23,10 @@ from controller.http_server import HttpServer
 from controller.services import tenants
 from controller.services.backend import Backend, now
 from controller.services.execution import execute
+from controller.services.notary import Notary
 from controller.services.report import engine_failed
 from controller.services.tenants import new_id
+from controller.signing import SigningKey, read_signing_key
 from controller.store.sql import SqlStore
 from controller.web.application import create_web
 from controller.workspace import Workspaces
@@ -35,7 +37,11 @@ LOCK_SECONDS = 10.0
 
 
 def prepare(settings: Settings) -> str | None:
-    """Bring the schema up to date; the first API key if there was none yet, to be shown once."""
+    """Bring the schema up to date; the first API key if there was none yet, to be shown once.
+
+    ReceiptKeyUnusable, before anything else is done.
+    """
+    _signing_key(settings)
     store = _store(settings)
     try:
         store.migrate()
@@ -63,6 +69,7 @@ class Server:
             finished=Finished(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
+            notary=Notary(_signing_key(settings), self.engine, settings.image, settings.workers),
         )
         self._closing = threading.Event()
         self.web: Flask = create_web(self.backend, _pepper(settings))
@@ -128,6 +135,10 @@ def _pepper(settings: Settings) -> bytes:
     return tenants.read_pepper(settings.data_dir / "pepper")
 
 
+def _signing_key(settings: Settings) -> SigningKey:
+    return read_signing_key(settings.data_dir / "receipt.key")
+
+
 def _instance(data_dir: Path) -> str:
     """The name by which this data directory's server knows its containers again."""
     path = data_dir / "instance"
@@ -143,7 +154,7 @@ def _instance(data_dir: Path) -> str:
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
-    DataInUse when another server uses the data directory.
+    DataInUse when another server uses the data directory, ReceiptKeyUnusable.
     """
     _configure_log()
     # Opened before the key is made: a key that could not be handed over would be lost.

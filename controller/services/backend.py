@@ -12,6 +12,7 @@ from controller.config import Settings
 from controller.dispatch.base import Dispatcher, Finished
 from controller.engines.base import Engine
 from controller.errors import Busy
+from controller.services.notary import Notary
 from controller.store.base import Store
 from controller.workspace import Workspaces
 
@@ -29,6 +30,7 @@ class Backend:
     finished: Finished
     conversions: threading.Semaphore
     waiters: threading.Semaphore
+    notary: Notary
 
 
 @contextmanager

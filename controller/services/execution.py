@@ -14,6 +14,7 @@ from controller.engines.base import Ended, SandboxResult, SandboxSpec
 from controller.errors import ConversionFailed, EngineError, EngineUnavailable, Unavailable
 from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
 from controller.runlog import RunLog
+from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
@@ -60,6 +61,7 @@ def execute(backend: Backend, run_id: str) -> None:
         reason=outcome.reason,
         seconds=round(time.monotonic() - began, 3),
     )
+    receipts.make_ahead(backend, run)
 
 
 def _put_back(backend: Backend, run: Run) -> bool:

@@ -12,7 +12,7 @@ from flask_openapi import APIBlueprint, Schema, Tag
 from controller.errors import InvalidRequest
 from controller.services import runs
 from controller.services.backend import Backend
-from controller.web import auth, body, log, results
+from controller.web import auth, body, log, receipts, results
 from controller.web.documents import (
     ListQuery,
     NoQuery,
@@ -65,6 +65,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     _asking(bp, backend)
     log.routes(bp, backend)
     results.routes(bp, backend)
+    receipts.routes(bp, backend)
     return bp
 
 
