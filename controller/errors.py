@@ -6,6 +6,7 @@
     │   ├── Unauthorized            no API key, or not a live one
     │   ├── Forbidden               the key's scopes do not cover this
     │   ├── NotFound                no such thing, or another tenant's: the two answers are the same
+    │   ├── Gone                    it was there, and was removed
     │   ├── Conflict                the thing is not in a state that allows this
     │   ├── TooLarge                a body, a part or a script is over its limit
     │   ├── UnsupportedFormat       the content type of what was sent is none that is read
@@ -73,6 +74,11 @@ class Forbidden(Refused):
 class NotFound(Refused):
     code = "not_found"
     title = "There is no such thing"
+
+
+class Gone(Refused):
+    code = "removed"
+    title = "It was removed"
 
 
 class Conflict(Refused):

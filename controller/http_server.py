@@ -28,8 +28,10 @@ UNREAD_MILLISECONDS = 60_000
 """For a client to take in some of an answer."""
 IN_FLIGHT_SECONDS = 10
 """For requests in flight when the server is asked to stop; those that wait for something are ended at once."""
-STOP_SECONDS = 75
-"""For everything: requests, running runs, their containers. After it the process is killed."""
+STOP_SECONDS = 65
+"""For all but running runs, when the server stops: requests, containers. After it the process is killed."""
+HEADER_BYTES = 32_768
+"""Of one header: gunicorn's own refusal, above this, says less than ours below it."""
 _CONNECTIONS_PER_THREAD = 8
 _OWN_DESCRIPTORS = 256
 
@@ -54,7 +56,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._heads: dict[Any, float] = {}
 
     def init_process(self) -> None:
-        # Only in this process: its parent waits STOP_SECONDS for all of it.
+        # Only in this process: its parent waits longer, for all of it.
         self.cfg.set("graceful_timeout", IN_FLIGHT_SECONDS)
         super().init_process()
 
@@ -115,7 +117,8 @@ class HttpServer(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "threads": settings.threads,
             "worker_connections": _connections(settings.threads),
-            "graceful_timeout": STOP_SECONDS,
+            "graceful_timeout": int(STOP_SECONDS + settings.drain_seconds),
+            "limit_request_field_size": HEADER_BYTES,
             "keepalive": 15,
             "proc_name": "airlock",
             "loglevel": "warning",

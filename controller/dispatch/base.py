@@ -12,16 +12,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from controller.model import Waiting
+
 
 class Dispatcher(Protocol):
-    def submit(self, run_id: str) -> None:
-        """Have the run executed. Returns at once."""
+    """Three verbs, and a question."""
+
+    def submit(self, run: Waiting, seconds: float = 0.0) -> None:
+        """Have the run executed when its turn comes, and not before so many seconds. Returns at once.
+
+        Told again of a run that waits already, or is being executed, it does nothing new.
+        """
 
     def cancel(self, run_id: str) -> None:
         """The run is marked as cancelled in the store: end it, wherever it runs."""
 
     def capacity(self) -> int:
         """How many more runs could begin right now."""
+
+    def position(self, run_id: str) -> int | None:
+        """How many turns until the run begins (1: it is next), if all runs took equally long; None: it does not wait.
+        """
 
 
 class Finished:

@@ -46,7 +46,7 @@ from controller.sandbox_source import sandbox_source
 from controller.services.backend import now
 from controller.services.execution import job_document
 from controller.services.report import judge, read_report
-from controller.services.runs import BUNDLE, SCRIPT
+from controller.services.submission import BUNDLE, SCRIPT
 from controller.web.documents import Options, run_document
 from controller.workspace import IMAGES, Workspace, output_file
 
@@ -81,7 +81,7 @@ class LocalRun:
 
     def __enter__(self) -> Self:
         root = self._rooms.enter_context(tempfile.TemporaryDirectory(prefix="airlock-", ignore_cleanup_errors=True))
-        self._workspace = Workspace(Path(root))
+        self._workspace = Workspace(Path(root), Path(root))
         self._work = Path(root) / "work"
         return self
 
@@ -176,7 +176,7 @@ class LocalRun:
         (inputs / "matplotlibrc").touch()
         job, limits = self._run.job, self._run.limits
         self._outputs = self._rooms.enter_context(self._workspace.outputs(job.wanted))
-        self._workspace.describe(job_document("run", job, limits, job.wanted))
+        self._workspace.describe(job_document(job.task, job, limits, job.wanted))
 
     def _start(self) -> None:
         folders = (self._workspace.input_dir, self._workspace.output_dir, self._work, self._workspace.root / "fonts")

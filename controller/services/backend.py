@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from controller.config import Settings
 from controller.dispatch.base import Dispatcher, Finished
 from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.services.notary import Notary
-from controller.store.base import Store
+from controller.store.base import Claim, Store
 from controller.workspace import Workspaces
+
+LEASE_SECONDS = 60.0
+"""A run whose owner has not said for so long that it executes it belongs to nobody."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Backend:
     conversions: threading.Semaphore
     waiters: threading.Semaphore
     notary: Notary
+    owner: str
+    """This process, as the rows name who executes a run."""
+    first_seen: dict[str, float] = field(default_factory=dict)
+    """Runs that wait for an engine that is away, since when by time.monotonic()."""
+
+    def claim(self) -> Claim:
+        return Claim(owner=self.owner, lease_until=now() + timedelta(seconds=LEASE_SECONDS))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from controller.model import (
     Profile,
     Reading,
     Reason,
+    Slice,
     Status,
     Timings,
     Usage,
@@ -34,6 +35,7 @@ class ReceiptInput(FileHash):
     port: int
     format: Format
     compression: Compression | None
+    slice: Slice | None
     reading: Reading
 
 
@@ -89,6 +91,9 @@ class Receipt(Word):
     warnings: tuple[str, ...]
     attempt: int
     reused_from: str | None
+    rerun_of: str | None
+    batch_id: str | None
+    item: int | None
     script_sha256: str
     inputs: tuple[ReceiptInput, ...]
     bundle: FileHash | None

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from controller.errors import AirlockError, Conflict, NotFound
-from controller.model import Environment, Format, Outcome, Run, Status, StoredImage
+from controller.model import Environment, Format, Outcome, Run, Status, StoredImage, TaskKind
 from controller.runlog import read_frames
 from controller.services.backend import Backend, now, waiting
 from controller.services.receipt_document import (
@@ -57,9 +57,13 @@ def receipt(backend: Backend, run: Run) -> bytes:
 
 
 def make_ahead(backend: Backend, run: Run) -> None:
-    """Make the receipt of a run that has just ended, before anybody asks. What goes wrong is logged, never raised:
-    the run has ended, and its receipt can still be made on demand."""
+    """Make the receipt of a run that has ended, before anybody asks, or before its files go; of other tasks, none.
+
+    What goes wrong is logged, never raised: the run has ended, and its receipt can still be made on demand.
+    """
     workspace = backend.workspaces.of(run.id)
+    if run.job.task is not TaskKind.RUN or workspace.receipt.exists():
+        return
     try:
         ended = backend.store.run(run.tenant_id, run.id)
         # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
@@ -120,6 +124,9 @@ def _document(backend: Backend, run: Run, workspace: Workspace) -> Receipt:
         warnings=tuple(warning.code for warning in outcome.warnings),
         attempt=run.attempt,
         reused_from=outcome.reused_from,
+        rerun_of=run.rerun_of,
+        batch_id=run.batch_id,
+        item=run.item,
         script_sha256=run.script_sha256,
         inputs=_inputs(run, workspace),
         bundle=_file_hash(workspace.input_dir / "bundle.zip") if run.job.bundle else None,
@@ -170,6 +177,7 @@ def _inputs(run: Run, workspace: Workspace) -> tuple[ReceiptInput, ...]:
             port=table.port,
             format=table.format,
             compression=table.compression,
+            slice=table.slice,
             reading=table.reading,
             **_file_hash(workspace.input_dir / table.file).model_dump(),
         )

@@ -16,6 +16,8 @@ from controller.model import (
     InputTable,
     Limits,
     Output,
+    Part,
+    Priority,
     Profile,
     Reading,
     Reason,
@@ -41,6 +43,10 @@ class Options(Document):
     dataframe1: Reading | None = None
     dataframe2: Reading | None = None
     reuse: bool = False
+    at_most_once: Annotated[bool, Field(description="never begun a second time, whatever interrupts it")] = False
+    priority: Annotated[
+        Priority | None, Field(description="among your own; interactive with `wait`, else normal")
+    ] = None
     environment: Annotated[str, Field(min_length=1, max_length=100)] = "default"
     timeout_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     memory_bytes: Annotated[int | None, Field(ge=MIN_MEMORY_BYTES)] = None
@@ -83,14 +89,21 @@ class RunDocument(Document):
     usage: Usage
     timings: Timings
     attempt: int
+    priority: Priority
+    at_most_once: bool
+    position: Annotated[int | None, Field(description="turns until it begins, of a queued run that is asked for alone")]
     script_sha256: str
     reused_from: str | None
+    rerun_of: str | None
+    batch_id: str | None
+    item: int | None
+    removed: Annotated[list[Part], Field(description="what retention has removed of its files")]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
-def run_document(run: Run) -> dict[str, Any]:
+def run_document(run: Run, position: int | None = None) -> dict[str, Any]:
     """A run as the API shows it."""
     outcome = run.outcome
     document = RunDocument(
@@ -110,8 +123,15 @@ def run_document(run: Run) -> dict[str, Any]:
         usage=outcome.usage if outcome else Usage(),
         timings=outcome.timings if outcome else Timings(),
         attempt=run.attempt,
+        priority=run.priority,
+        at_most_once=run.at_most_once,
+        position=position,
         script_sha256=run.script_sha256,
         reused_from=outcome.reused_from if outcome else None,
+        rerun_of=run.rerun_of,
+        batch_id=run.batch_id,
+        item=run.item,
+        removed=list(run.removed),
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -152,14 +172,28 @@ class WaitQuery(Document):
     wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds to wait for the run's end")] = 0
 
 
+class CreateHeader(BaseModel):
+    """Of a request that makes something."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(alias="Idempotency-Key", description="sending a request again with the same key does it once"),
+    ] = None
+
+
 class ListQuery(Document):
     status: Status | None = None
+    script: Annotated[
+        str | None, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the script, as `script_sha256`")
+    ] = None
+    batch: Annotated[str | None, Field(max_length=100, description="id of the batch that the runs belong to")] = None
     created_after: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
+    created_before: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
     # A run may carry a mebibyte of its script's words: the page bounds what one answer costs the server.
     limit: Annotated[int, Field(ge=1, le=100)] = 50
     cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
 
-    @field_validator("created_after")
+    @field_validator("created_after", "created_before")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         try:

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from controller.config import KIB, Settings
 from controller.errors import InvalidRequest, TooLarge, UnsupportedFormat
-from controller.model import Compression, Format, Input
-from controller.services.runs import BUNDLE, SCRIPT, Submission
+from controller.model import Compression, Format, Input, Priority
+from controller.services.submission import BUNDLE, SCRIPT, Submission
 from controller.web.body import Body
 from controller.web.documents import Options, SubmitBody
 from controller.web.errors import invalid
@@ -46,18 +46,21 @@ _UNTOLD = ("", "application/octet-stream", "text/plain", *_PACKED_MEDIA_TYPES)
 """Content types that say nothing of the format, which the file name then tells."""
 
 
-def receive(request: Request, staging: Staging, settings: Settings) -> Submission:
-    """Read the body. InvalidRequest, TooLarge, UnsupportedFormat, StorageFull."""
+def receive(request: Request, staging: Staging, settings: Settings, *, waits: bool = False) -> Submission:
+    """Read the body. InvalidRequest, TooLarge, UnsupportedFormat, StorageFull.
+
+    `waits`: somebody waits for the end of the run.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("a body with a Content-Encoding is not read: send it as it is")
     if request.mimetype == "multipart/form-data":
-        return _multipart(request, staging, settings)
+        return _multipart(request, staging, settings, waits)
     if request.mimetype == "application/json":
-        return _json(request, staging, settings)
+        return _json(request, staging, settings, waits)
     raise UnsupportedFormat("send multipart/form-data or application/json")
 
 
-def _multipart(request: Request, staging: Staging, settings: Settings) -> Submission:
+def _multipart(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     rules = {
         "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
         **{name: Rule(name) for name in TABLES},
@@ -73,7 +76,7 @@ def _multipart(request: Request, staging: Staging, settings: Settings) -> Submis
     if "options" in parts:
         options = _options(staging.read(_OPTIONS_FILE, OPTIONS_BYTES))
         staging.remove(_OPTIONS_FILE)
-    return _submission(options, inputs, bundle="bundle" in parts)
+    return _submission(options, inputs, bundle="bundle" in parts, waits=waits)
 
 
 def _input(port: int, name: str, part: Part) -> Input:
@@ -107,7 +110,7 @@ def _options(data: bytes) -> Options:
         raise invalid(e, "options") from e
 
 
-def _json(request: Request, staging: Staging, settings: Settings) -> Submission:
+def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     body = Body(request, settings.max_json_bytes, "send tables as files, in a multipart/form-data body")
     document = parse_json(body.read_all(), "body")
     _refuse_later_fields(document)
@@ -125,7 +128,7 @@ def _json(request: Request, staging: Staging, settings: Settings) -> Submission:
         if table is not None:
             inputs.append(Input(port=port, format=Format.JSON))
             staging.write(f"dataframe{port}", json.dumps(table.records).encode())
-    return _submission(submitted.options, tuple(inputs), bundle=False)
+    return _submission(submitted.options, tuple(inputs), bundle=False, waits=waits)
 
 
 def _refuse_later_fields(document: Any) -> None:
@@ -143,7 +146,7 @@ def _refuse_later_fields(document: Any) -> None:
             raise InvalidRequest(f"{name}: {message}", errors=[{"where": f"{name}.dataset", "message": message}])
 
 
-def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool) -> Submission:
+def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool, waits: bool) -> Submission:
     readings = {1: options.dataframe1, 2: options.dataframe2}
     for port, reading in readings.items():
         if reading is not None and port not in {input.port for input in inputs}:
@@ -153,6 +156,8 @@ def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool) ->
         profile=options.profile,
         dtypes=options.dtypes,
         reuse=options.reuse,
+        at_most_once=options.at_most_once,
+        priority=options.priority or (Priority.INTERACTIVE if waits else Priority.NORMAL),
         environment=options.environment,
         timeout_seconds=options.timeout_seconds,
         memory_bytes=options.memory_bytes,

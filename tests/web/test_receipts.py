@@ -125,9 +125,9 @@ def test_the_hashes_of_what_went_in_are_those_of_what_was_sent(server: RunningSe
     as_json = json.dumps(PARAMETERS, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert said["script_sha256"] == digest(MIXED.encode())
     assert said["inputs"] == [
-        {"port": 1, "format": "csv", "compression": None, "reading": {**reading, "delimiter": ";"},
+        {"port": 1, "format": "csv", "compression": None, "slice": None, "reading": {**reading, "delimiter": ";"},
          "sha256": digest(LEFT), "bytes": len(LEFT)},
-        {"port": 2, "format": "json", "compression": None, "reading": reading,
+        {"port": 2, "format": "json", "compression": None, "slice": None, "reading": reading,
          "sha256": digest(RIGHT), "bytes": len(RIGHT)},
     ]  # fmt: skip
     assert said["bundle"] == {"sha256": digest(BUNDLE), "bytes": len(BUNDLE)}
@@ -176,8 +176,8 @@ def test_it_says_of_the_run_what_the_run_says(server: RunningServer, table_run: 
     """Status, limits, use, times, image: the same words."""
     said = receipt_of(server, table_run)
 
-    same = ("status", "reason", "attempt", "reused_from", "script_sha256", "environment", "limits", "usage", "timings",
-            "created_at", "started_at", "finished_at")  # fmt: skip
+    same = ("status", "reason", "attempt", "reused_from", "rerun_of", "batch_id", "item", "script_sha256",
+            "environment", "limits", "usage", "timings", "created_at", "started_at", "finished_at")  # fmt: skip
     assert {name: said[name] for name in same} == {name: table_run[name] for name in same}
     assert said["run_id"] == table_run["id"]
     assert re.fullmatch("ten_[0-9a-f]{32}", said["tenant_id"])
@@ -346,6 +346,29 @@ def test_it_outlives_a_killed_server(make_server: Callable[..., RunningServer]) 
     assert public_key(second) == key
     assert receipt_of(second, other)["run_id"] == other["id"]
     assert not kept(second, other).with_name("receipt.json.part").exists()
+
+
+def test_it_outlives_the_runs_files(make_server: Callable[..., RunningServer]) -> None:
+    """Removed by age, inputs, outputs and log are still known by their hashes; also of a run that nobody executed."""
+    settings = {f"AIRLOCK_KEEP_{part}_SECONDS": "0.2" for part in ("INPUTS", "OUTPUTS", "LOG")}
+    server = make_server(AIRLOCK_SWEEP_SECONDS="600")
+    run = server.submit(DRAWN, files={"dataframe1": ("t.csv", b"a\n1\n", "text/csv")}, reuse=True)
+    again = server.submit(DRAWN, files={"dataframe1": ("t.csv", b"a\n1\n", "text/csv")}, reuse=True)
+    before, table = fetched(server, run), server.get(f"/v1/runs/{run['id']}/output").content
+    assert not kept(server, again).exists()
+    server.stop()
+
+    server = make_server(key=server.key, AIRLOCK_SWEEP_SECONDS="0.3", **settings)
+    paths = [f"/v1/runs/{one['id']}" for one in (run, again)]
+    assert until(lambda: all(len(server.get(path).json()["removed"]) == 3 for path in paths), 30)
+
+    assert server.get(f"{paths[0]}/output").status_code == 410
+    assert fetched(server, run) == before
+    said = receipt_of(server, again)
+    assert said["reused_from"] == run["id"]
+    assert said["outputs"]["tables"][0]["sha256"] == digest(table)
+    assert said["inputs"][0]["sha256"] == digest(b"a\n1\n")
+    assert sorted(path.name for path in kept(server, run).parent.iterdir()) == ["receipt.json"]
 
 
 def test_with_a_new_key_old_receipts_stay_as_they_are(make_server: Callable[..., RunningServer]) -> None:
