@@ -24,7 +24,9 @@ from controller.http_server import HttpServer
 from controller.services import tenants, upkeep
 from controller.services.backend import LEASE_SECONDS, Backend, now
 from controller.services.execution import execute
+from controller.services.notary import Notary
 from controller.services.tenants import new_id
+from controller.signing import SigningKey, read_signing_key
 from controller.store.database import Database
 from controller.store.sql import SqlStore
 from controller.web.application import create_web
@@ -37,7 +39,11 @@ LOCK_SECONDS = 10.0
 
 
 def prepare(settings: Settings) -> str | None:
-    """Bring the schema up to date; the first API key if there was none yet, to be shown once."""
+    """Bring the schema up to date; the first API key if there was none yet, to be shown once.
+
+    ReceiptKeyUnusable, before anything else is done.
+    """
+    _signing_key(settings)
     database = _database(settings)
     try:
         database.migrate()
@@ -65,6 +71,7 @@ class Server:
             news=News(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
+            notary=Notary(_signing_key(settings), self.engine, settings.image, settings.workers),
             owner=new_id("own"),
         )
         self._closing = threading.Event()
@@ -142,6 +149,10 @@ def _pepper(settings: Settings) -> bytes:
     return tenants.read_pepper(settings.data_dir / "pepper")
 
 
+def _signing_key(settings: Settings) -> SigningKey:
+    return read_signing_key(settings.data_dir / "receipt.key")
+
+
 def _instance(data_dir: Path) -> str:
     """The name by which this data directory's server knows its containers again."""
     path = data_dir / "instance"
@@ -157,7 +168,7 @@ def _instance(data_dir: Path) -> str:
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
-    DataInUse when another server uses the data directory.
+    DataInUse when another server uses the data directory, ReceiptKeyUnusable.
     """
     _configure_log()
     # Opened before the key is made: a key that could not be handed over would be lost.

@@ -171,6 +171,11 @@ class Client:
         with self._open("GET", path, headers={"Accept": "image/*"}) as answer:
             return receive(_chunks(answer), file)
 
+    def receipt(self, run_id: str) -> bytes:
+        """The signed receipt of a run that has ended: to be kept byte for byte (signing.verified reads it)."""
+        with self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/receipt") as answer:
+            return b"".join(_chunks(answer))
+
     def cancel(self, run_id: str) -> Run:
         """Stop the run if it has not ended yet; the run as it is then."""
         return self._json("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")

@@ -158,6 +158,10 @@ class LocalRun:
             images.seek(image.offset)
             return receive([images.read(image.bytes)], file)
 
+    def receipt(self, run_id: str) -> bytes:
+        """There is none: nobody vouches for what happened on the user's own machine. Raises LocalRunRefused."""
+        raise LocalRunRefused("a local run has no receipt: leave it out with --local")
+
     def cancel(self, run_id: str) -> None:
         """Kill it, with everything that it started."""
         if self._process is not None:

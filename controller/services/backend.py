@@ -13,6 +13,7 @@ from controller.dispatch.base import Dispatcher
 from controller.dispatch.news import News
 from controller.engines.base import Engine
 from controller.errors import Busy
+from controller.services.notary import Notary
 from controller.store.base import Claim, Store
 from controller.workspace import Workspaces
 
@@ -35,6 +36,7 @@ class Backend:
     news: News
     conversions: threading.Semaphore
     waiters: threading.Semaphore
+    notary: Notary
     owner: str
     """This process, as the rows name who executes a run."""
     first_seen: dict[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from controller.model import (
     Timings,
 )
 from controller.runlog import RunLog
+from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
@@ -120,6 +121,7 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     backend.news.changed(run.id)
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
+    receipts.make_ahead(backend, run)
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:

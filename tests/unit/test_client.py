@@ -292,9 +292,10 @@ def test_a_log_that_breaks_off_goes_on(server: Server, client: Client, monkeypat
         asked.append(exchange.headers["Last-Event-ID"])
         answers[len(asked) - 1](exchange)
 
+    running = numbered("0-0", "status", {"status": "running"})
     answers = [
         hang_up,
-        lambda x: x.stream([numbered("0-0", "status", {"status": "running"}), numbered("1-9", "stdout", {"text": "a"})]),
+        lambda x: x.stream([running, numbered("1-9", "stdout", {"text": "a"})]),
         lambda x: x.say(503, {"code": "busy", "detail": "later"}, "application/problem+json"),
         lambda x: x.stream([numbered("1-20", "stderr", {"text": "b"})]),
         lambda x: x.stream([numbered("2-0", "restart", {"attempt": 2})]),
