@@ -209,7 +209,7 @@ def _log_hash(workspace: Workspace) -> FileHash:
 def _log_text(workspace: Workspace) -> Iterator[bytes]:
     """The log as GET /v1/runs/{id}/log gives it: UTF-8, whatever the script printed."""
     decoders: dict[int, codecs.IncrementalDecoder] = {}
-    for stream, data, _ in read_frames(workspace.log):
+    for stream, data in read_frames(workspace.log):
         if stream not in decoders:
             decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
         yield decoders[stream].decode(data).encode()
