@@ -283,6 +283,7 @@ def test_a_log_that_breaks_off_goes_on(server: Server, client: Client, monkeypat
     """After a cut, a server that is busy, and a connection that was closed: the rest is asked for by the last id."""
     monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.01)
     asked: list[str | None] = []
+    running = numbered("0-0", "status", {"status": "running"})
 
     def hang_up(exchange: Exchange) -> None:
         exchange.connection.shutdown(socket.SHUT_RDWR)

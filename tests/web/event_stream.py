@@ -24,7 +24,7 @@ def followed(server: RunningServer, run_id: str, after: str | None = None, query
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
     with server.get(f"/v1/runs/{run_id}/log{query}", headers=headers, stream=True) as answer:
         assert answer.status_code == 200, answer.text
-        yield sent(answer.iter_lines(chunk_size=1, decode_unicode=True))
+        yield sent(answer.iter_lines(chunk_size=None, decode_unicode=True))
 
 
 def all_events(server: RunningServer, run_id: str, after: str | None = None, query: str = "") -> list[Sent]:
