@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 """The file contract between controller and container (docs/architecture.md) that this server speaks."""
 
 

@@ -110,8 +110,9 @@ class Room:
         for name in ("in", "out", "work", "fonts"):
             (self.base / name).mkdir()
         self.job = {
-            "version": 2, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [], "bundle": None,
+            "version": 3, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [], "bundle": None,
             "outputs": [{"port": 1, "file": "result", "format": "arrow"}], "parameters": {}, "limits": LIMITS,
+            "group_by": None,
         }  # fmt: skip
 
     def give(self, port: int, data: bytes, form: str, compression: str | None = None, **reading: Any) -> None:
@@ -120,6 +121,7 @@ class Room:
         (self.base / "in" / file).write_bytes(data)
         self.job["inputs"].append({
             "port": port, "file": file, "format": form, "compression": compression, "reading": READING | reading,
+            "slice": None,
         })  # fmt: skip
 
     def give_table(self, port: int, table: pa.Table | Mapping[str, Any]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from runner.failure import BadInput, ColumnNotFound, EmptyInput, OutputLimit, UnconvertibleCell, UnsupportedValue
-from runner.formats import blaming, write_table
+from runner.formats import blaming
 from runner.job import FORMATS
 from runner_jobs import Noted, Room, arrow_bytes
-from table_files import compressed, parquet_bytes, read, written
+from table_files import compressed, parquet_bytes, read, write_table, written
 
 TABLE = pa.table({"a": [1, 2**63 - 1, None], "s": ["x", "", None], "f": [1.5, float("inf"), None]})
 STREAM = arrow_bytes(pa.table({"a": [4294967295] * 3}), pa.ipc.new_stream)

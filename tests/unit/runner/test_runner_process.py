@@ -78,13 +78,13 @@ def test_prints_go_live(room: Room) -> None:
 
 def entry(**change: object) -> dict[str, object]:
     """The description of an input."""
-    return {"port": 1, "file": "x", "format": "csv", "compression": None, "reading": READING} | change
+    return {"port": 1, "file": "x", "format": "csv", "compression": None, "reading": READING, "slice": None} | change
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 1}, "version 1; this runner understands 2"),
+        ({"version": 1}, "version 1; this runner understands 3"),
         ({"task": "dance"}, "task is 'dance'"),
         ({"profile": None}, "profile is None"),
         ({"dtypes": "best"}, "dtypes is 'best'"),
