@@ -246,7 +246,7 @@ def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> by
         "profile": str(job.profile),
         "dtypes": str(job.dtypes),
         "inputs": [
-            {"file": input.file, **input.model_dump(mode="json", exclude={"part"})} for input in job.inputs
+            {"file": input.file, **input.model_dump(mode="json", exclude={"part", "dataset"})} for input in job.inputs
         ],
         "bundle": "bundle.zip" if job.bundle else None,
         "outputs": [
@@ -266,5 +266,3 @@ def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> by
 
 def _forget(stream: int, data: bytes) -> None:
     """The log of a conversion: there is no script in it."""
-
-
