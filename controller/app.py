@@ -26,6 +26,7 @@ from controller.services.backend import LEASE_SECONDS, Backend, now
 from controller.services.execution import execute
 from controller.services.tenants import new_id
 from controller.store.database import Database
+from controller.store.datasets import SqlDatasets
 from controller.store.sql import SqlStore
 from controller.web.application import create_web
 from controller.workspace import Workspaces
@@ -50,7 +51,8 @@ class Server:
     """Everything that runs in the serving process, from start to close."""
 
     def __init__(self, settings: Settings) -> None:
-        self.store = _store(settings)
+        database = _database(settings)
+        self.store = SqlStore(database)
         self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         self.dispatcher = InProcessDispatcher(
@@ -59,6 +61,7 @@ class Server:
         self.backend = Backend(
             settings=settings,
             store=self.store,
+            datasets=SqlDatasets(database),
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
@@ -128,10 +131,6 @@ def _configure_log() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def _store(settings: Settings) -> SqlStore:
-    return SqlStore(_database(settings))
 
 
 def _database(settings: Settings) -> Database:

@@ -13,6 +13,7 @@ from controller.dispatch.base import Dispatcher, Finished
 from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.store.base import Claim, Store
+from controller.store.dataset_store import Datasets
 from controller.workspace import Workspaces
 
 LEASE_SECONDS = 60.0
@@ -26,6 +27,7 @@ class Backend:
 
     settings: Settings
     store: Store
+    datasets: Datasets
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher

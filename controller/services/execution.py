@@ -30,6 +30,7 @@ from controller.model import (
 from controller.runlog import RunLog
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
+from controller.services.tidying import tidy
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
 
 AWAY_SECONDS = 2.0
@@ -112,8 +113,17 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
         return
     failpoint("run_finished")
     backend.finished.notify(run.id)
+    if run.job.task is TaskKind.INGEST:
+        _tidy(backend, run)
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
+
+
+def _tidy(backend: Backend, run: Run) -> None:
+    try:
+        tidy(backend, run.id)
+    except (Unavailable, OSError) as e:
+        _log.warning("not_tidied", run_id=run.id, error=_detail(e))  # upkeep does it later
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ import structlog
 from controller.model import Part, Run, Waiting
 from controller.services.backend import Backend, now
 from controller.services.report import engine_failed
+from controller.services.tidying import tidy
 
 _log = structlog.get_logger(__name__)
 _LOST = engine_failed("the server was stopped while it ran, and it may not be begun again")
@@ -40,6 +41,7 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
         _log.warning("lease_ended", run_id=run_id)
         backend.finished.notify(run_id)
     _submit_waiting(backend)
+    tidy(backend)
 
 
 def _submit_waiting(backend: Backend) -> int:

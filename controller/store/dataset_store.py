@@ -26,6 +26,10 @@ class Dataset(Word):
             return DatasetStatus.INGESTING
         return DatasetStatus.READY if self.run.status is Status.SUCCEEDED else DatasetStatus.FAILED
 
+    def has(self, content_sha256: str) -> bool:
+        """Whether another version of this content would only repeat this one. What failed may be tried again."""
+        return self.status is not DatasetStatus.FAILED and self.version.content_sha256 == content_sha256
+
 
 class DatasetPage(Word):
     """A part of a list; `before` continues it, None at its end."""
@@ -45,9 +49,17 @@ class Expected(Word):
     """What must hold for a version to be added; nothing by default."""
 
     absent: bool = False
-    """There is no version of this name that is ready or being made."""
+    """No version of this name is ready, or being made."""
     versions: tuple[str, ...] | None = None
-    """The newest of these is one of these ids; "*" is any."""
+    """The newest version is one of these, by its id; "*" is any."""
+
+    def holds(self, newest: Dataset | None) -> bool:
+        """Whether it holds for a name whose newest version (as Datasets.newest has it) is this one."""
+        if self.absent and newest is not None and newest.status is not DatasetStatus.FAILED:
+            return False
+        if self.versions is None:
+            return True
+        return newest is not None and bool({"*", newest.version.id} & set(self.versions))
 
 
 class Put(StrEnum):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, tuple_, update
 
-from controller.model import DatasetStatus, DatasetVersion, Run, Status, TaskKind
+from controller.model import DatasetVersion, Run, Status, TaskKind
 from controller.store.base import Added, Idempotent
 from controller.store.database import Database
 from controller.store.dataset_store import Dataset, DatasetPage, Expected, Put, Removed, VersionPage
@@ -35,9 +35,9 @@ class SqlDatasets:
             if key_taken(db, idempotent):
                 return Put.KEY_TAKEN, None
             newest = _first(db, _newest(same_name))
-            if not _as_expected(newest, expected):
+            if not expected.holds(newest):
                 return Put.UNEXPECTED, None
-            if newest is not None and same(newest, version):
+            if newest is not None and newest.has(version.content_sha256):
                 return Put.SAME, newest.version
             added = insert_run(db, run, max_queued, idempotent)
             if added is not Added.ADDED:
@@ -141,20 +141,6 @@ class SqlDatasets:
         this = (runs.c.id == run_id) & (runs.c.task == TaskKind.INGEST) & runs.c.status.in_(FINAL)
         with self._writing() as db:
             db.execute(delete(runs).where(this))
-
-
-def same(newest: Dataset, version: DatasetVersion) -> bool:
-    """Whether a version would only repeat the newest one. What failed may be tried again."""
-    return newest.status is not DatasetStatus.FAILED and newest.version.content_sha256 == version.content_sha256
-
-
-def _as_expected(newest: Dataset | None, expected: Expected) -> bool:
-    there = newest is not None and newest.status is not DatasetStatus.FAILED
-    if expected.absent and there:
-        return False
-    if expected.versions is None:
-        return True
-    return newest is not None and bool({"*", newest.version.id} & set(expected.versions))
 
 
 def _in_use(db: Connection, version_id: str) -> list[str]:
