@@ -5,9 +5,12 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import event
 from store_contract import NOW, StoreContract, a_run
 
 from controller.errors import StoreError
+from controller.model import Status
+from controller.store.base import RunFilter
 from controller.store.database import Database
 from controller.store.sql import SqlStore
 from controller.store.tables import metadata
@@ -33,6 +36,37 @@ class TestSqliteStore(StoreContract):
             differences = compare_metadata(MigrationContext.configure(connection), metadata)
 
         assert differences == []
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            RunFilter(),
+            RunFilter(status=Status.FAILED),
+            RunFilter(script_sha256="0" * 64),
+            RunFilter(batch_id="bat_1"),
+            RunFilter(created_after=NOW, created_before=NOW),
+        ],
+        ids=str,
+    )
+    def test_a_page_is_read_from_an_index_in_its_order(self, store, database, wanted):
+        """Nothing is sorted and nothing scanned, so a page costs the same at a million runs (benchmarks/lists.py)."""
+        asked = []
+
+        def remember(connection, cursor, statement, values, *_):
+            asked.append((statement, values))
+
+        with database.reading() as connection:
+            event.listen(connection.engine, "before_cursor_execute", remember)
+            store.runs("ten_a", 50, wanted, (NOW, "run_x"))
+            event.remove(connection.engine, "before_cursor_execute", remember)
+            plans = [
+                row[3]
+                for statement, values in asked
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            ]
+
+        assert len(plans) == 2
+        assert all(plan.startswith("SEARCH runs USING INDEX") and "TEMP" not in plan for plan in plans), plans
 
     def test_a_broken_database_has_a_name(self, store, tmp_path):
         """A file that is no database is a StoreError, not a driver's exception."""
