@@ -74,6 +74,10 @@ class VersionQuery(Document):
     version: Annotated[VersionNumber | None, Field(description="without it, the newest that is ready")] = None
 
 
+class OneQuery(VersionQuery, WaitQuery):
+    pass
+
+
 class DeleteQuery(Document):
     version: Annotated[VersionNumber | None, Field(description="without it, all of them")] = None
 

@@ -19,6 +19,7 @@ from controller.web.dataset_documents import (
     DatasetPath,
     DatasetsQuery,
     DeleteQuery,
+    OneQuery,
     PutQuery,
     VersionQuery,
     VersionsQuery,
@@ -91,9 +92,7 @@ def _changing(bp: APIBlueprint, backend: Backend) -> None:
         with backend.workspaces.stage() as staging:
             upload = receive(request, staging, backend.settings, path.name, query)
             found, made = uploads.put(backend, caller, staging, upload, wanted, key=key, waits=query.wait > 0)
-        if query.wait:
-            seconds = min(query.wait, backend.settings.max_wait_seconds)
-            found = uploads.wait(backend, caller, found, seconds, body.departure(request.environ))
+        found = _waited(backend, found, query.wait)
         response = _one(found)
         response.status_code = _status(found, made)
         response.headers["Location"] = f"/v1/datasets/{path.name}?version={found.version.version}"
@@ -120,9 +119,11 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
         }
 
     @bp.get("/<name>", summary="One dataset", responses={200: DatasetDocument, **answers(404)})
-    def one(path: DatasetPath, query: VersionQuery) -> Response:
-        """The version that is asked for; else the newest that is ready, or when none is, the newest."""
-        return _one(datasets.get(backend, auth.caller(), path.name, query.version))
+    def one(path: DatasetPath, query: OneQuery) -> Response:
+        """The version that is asked for; else the newest that is ready, or when none is, the newest. With `wait`, as
+        it is when it has been ingested."""
+        found = datasets.get(backend, auth.caller(), path.name, query.version)
+        return _one(_waited(backend, found, query.wait))
 
     @bp.get("/<name>/versions", summary="Its versions, newest first", responses={200: DatasetList, **answers(404)})
     def versions(path: DatasetPath, query: VersionsQuery) -> dict[str, Any]:
@@ -155,6 +156,13 @@ def _reading(bp: APIBlueprint, backend: Backend) -> None:
     def _document(path: DatasetPath, query: VersionQuery, name: str) -> Response:
         found, file = datasets.document(backend, auth.caller(), path.name, query.version, f"{name}.json")
         return download(file, f"{found.version.id}.{name}", _JSON)
+
+
+def _waited(backend: Backend, dataset: Dataset, seconds: float) -> Dataset:
+    if not seconds or dataset.status is not DatasetStatus.INGESTING:
+        return dataset
+    seconds = min(seconds, backend.settings.max_wait_seconds)
+    return uploads.wait(backend, auth.caller(), dataset, seconds, body.departure(request.environ))
 
 
 def _one(dataset: Dataset) -> Response:
