@@ -28,6 +28,7 @@ from controller.services.notary import Notary
 from controller.services.tenants import new_id
 from controller.signing import SigningKey, read_signing_key
 from controller.store.database import Database
+from controller.store.datasets import SqlDatasets
 from controller.store.sql import SqlStore
 from controller.web.application import create_web
 from controller.workspace import Workspaces
@@ -56,7 +57,8 @@ class Server:
     """Everything that runs in the serving process, from start to close."""
 
     def __init__(self, settings: Settings) -> None:
-        self.store = _store(settings)
+        database = _database(settings)
+        self.store = SqlStore(database)
         self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         self.dispatcher = InProcessDispatcher(
@@ -65,6 +67,7 @@ class Server:
         self.backend = Backend(
             settings=settings,
             store=self.store,
+            datasets=SqlDatasets(database),
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
@@ -135,10 +138,6 @@ def _configure_log() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def _store(settings: Settings) -> SqlStore:
-    return SqlStore(_database(settings))
 
 
 def _database(settings: Settings) -> Database:

@@ -8,6 +8,7 @@
     │   ├── NotFound                no such thing, or another tenant's: the two answers are the same
     │   ├── Gone                    it was there, and was removed
     │   ├── Conflict                the thing is not in a state that allows this
+    │   ├── ConditionFailed         the request was to be done only in another state (If-Match, If-None-Match)
     │   ├── TooLarge                a body, a part or a script is over its limit
     │   ├── UnsupportedFormat       the content type of what was sent is none that is read
     │   ├── NotAcceptable           none of the formats asked for can be given
@@ -84,6 +85,11 @@ class Gone(Refused):
 class Conflict(Refused):
     code = "conflict"
     title = "Not possible in the present state"
+
+
+class ConditionFailed(Refused):
+    code = "precondition_failed"
+    title = "The request's condition does not hold"
 
 
 class TooLarge(Refused):

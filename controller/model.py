@@ -54,7 +54,6 @@ class TaskKind(StrEnum):
     CONCATENATE = "concatenate"
     GROUP = "group"
 
-
     @property
     def documents(self) -> tuple[str, ...]:
         """The JSON documents that the task writes beside its tables: they are bounded, and made in the sandbox."""
@@ -185,6 +184,14 @@ class Slice(Word):
     rows: Annotated[int, Field(ge=0)]
 
 
+class DatasetUse(Word):
+    """The version of a dataset that a run takes a table from."""
+
+    id: str
+    name: str
+    version: int
+
+
 class Input(Word):
     """A table that a run is given: the port (1 or 2) it is connected to, and how it is written down."""
 
@@ -195,6 +202,8 @@ class Input(Word):
     slice: Slice | None = None
     part: str | None = None
     """The file's name, where a task has more tables than ports."""
+    dataset: DatasetUse | None = None
+    """Where the file is a dataset's, and not the run's own."""
 
     @property
     def file(self) -> str:
@@ -366,6 +375,35 @@ class Run(Word):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None
+
+
+class DatasetStatus(StrEnum):
+    """Where a version of a dataset stands, as its ingest run says."""
+
+    INGESTING = "ingesting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class DatasetVersion(Word):
+    """A table that is kept under a name: what was sent, and the run that made an Arrow file of it.
+
+    How that went, and what came of it, stands in the run and nowhere else.
+    """
+
+    id: str
+    tenant_id: str
+    name: str
+    version: int
+    """Counted from 1 for each name; never given twice, not even after a deletion."""
+    run_id: str
+    format: Format
+    compression: Compression | None
+    source_bytes: int
+    source_sha256: str
+    content_sha256: str
+    """Of the source and of how it is read: versions that have the same one are the same."""
+    created_at: datetime
 
 
 class Stored(Word):

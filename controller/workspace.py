@@ -161,8 +161,9 @@ class Workspace:
         log_bytes = sizes.pop(LOG, 0)
         return Stored(output_bytes=sum(sizes.values()), log_bytes=log_bytes)
 
-    def input_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.input_dir.iterdir())
+    def input_bytes(self, shared: Collection[str] = ()) -> int:
+        """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
+        return sum(path.stat().st_size for path in self.input_dir.iterdir() if path.name not in shared)
 
     def open_image(self, offset: int, count: int) -> Iterator[bytes]:
         """A part of the images file, in pieces. FileNotFoundError, at once, when the run was removed."""
@@ -245,6 +246,27 @@ class Staging:
 
     def remove(self, name: str) -> None:
         (self._in / name).unlink()
+
+    def link(self, name: str, source: Path) -> None:
+        """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
+        with disk_errors():
+            try:
+                os.link(source, self._in / name)
+            except OSError as e:
+                if e.errno != errno.EMLINK:
+                    raise
+                self._renew(source)
+                os.link(source, self._in / name)
+
+    def _renew(self, source: Path) -> None:
+        """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
+        copy that takes its place."""
+        copy = self._root / "renewed"
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        _sync(copy)
+        os.replace(copy, source)
+        _sync(source.parent)
 
     def link_inputs(self, source: Workspace) -> None:
         """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""

@@ -9,36 +9,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from controller.cli.arguments import (
+    DEFAULT_URL,
     FOLDER,
     INPUT_FILE,
     NEW_FILE,
+    TableArgument,
     byte_count,
     options_in,
     parameters,
     positive,
+    server_options,
     table_file,
 )
+from controller.cli.datasets import dataset
 from controller.cli.host import doctor, image, serve
-from controller.client.tables import KINDS, kind_of
+from controller.client.tables import KINDS, StoredTable, kind_of
 
-DEFAULT_URL = "http://127.0.0.1:8750"
 PROFILES = ("classic", "classic-strict", "lenient", "designer")
 DTYPES = ("numpy", "nullable", "arrow")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def server_options(command: _Command) -> _Command:
-    """--url and --key, for every command that talks to a server."""
-    url = click.option("--url", envvar="AIRLOCK_URL", help=f"Server [default: {DEFAULT_URL}].")
-    key = click.option("--key", envvar="AIRLOCK_KEY", help="API key; safer in AIRLOCK_KEY: ps shows it here.")
-    return url(key(command))
 
 
 def main() -> None:
@@ -52,7 +46,7 @@ def cli() -> None:
     """Run scripts that nobody has to trust: each in a sealed container of its own."""
 
 
-for _command in (serve, doctor, image):
+for _command in (serve, doctor, image, dataset):
     cli.add_command(_command)
 
 
@@ -69,8 +63,12 @@ def new(script: Path, force: bool) -> None:
 @cli.command()
 @server_options
 @click.argument("script", type=INPUT_FILE)
-@click.option("--dataframe1", type=INPUT_FILE, help=f"Table 1: {' '.join(KINDS)}, also packed: .gz .zst.")
-@click.option("--dataframe2", type=INPUT_FILE, help="Table 2: likewise.")
+@click.option(
+    "--dataframe1",
+    type=TableArgument(),
+    help=f"Table 1: {' '.join(KINDS)}, also packed: .gz .zst; or dataset:NAME[@VERSION].",
+)
+@click.option("--dataframe2", type=TableArgument(), help="Table 2: likewise.")
 @click.option("--bundle", type=INPUT_FILE, help="Zip of modules and files that the script may use.")
 @click.option("--output", type=table_file, metavar="FILE", help="Save the table; format by suffix, as above.")
 @click.option("--output2", type=table_file, metavar="FILE", help="Save the second table (profile designer).")
@@ -91,8 +89,8 @@ def run(
     url: str | None,
     key: str | None,
     script: Path,
-    dataframe1: Path | None,
-    dataframe2: Path | None,
+    dataframe1: Path | StoredTable | None,
+    dataframe2: Path | StoredTable | None,
     bundle: Path | None,
     output: Path | None,
     output2: Path | None,

@@ -16,17 +16,18 @@ from controller.client.api import Client, table_type
 from controller.client.download import local_name, receive
 from controller.client.errors import ClientError, ServerUnreachable
 from controller.client.follow import LogRestart, LogText, Run
+from controller.client.tables import StoredTable
 
 _SHOWN_CHARACTERS = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What the user handed in: files on this machine, and the run's options as the API names them."""
+    """What the user handed in: files of this machine, datasets of the server, and options as the API names them."""
 
     script: Path
-    dataframe1: Path | None
-    dataframe2: Path | None
+    dataframe1: Path | StoredTable | None
+    dataframe2: Path | StoredTable | None
     bundle: Path | None
     options: Mapping[str, Any]
 
@@ -53,8 +54,8 @@ class Runs(Protocol):
         self,
         script: Path,
         *,
-        dataframe1: Path | None = None,
-        dataframe2: Path | None = None,
+        dataframe1: Path | StoredTable | None = None,
+        dataframe2: Path | StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Run: ...

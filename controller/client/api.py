@@ -32,7 +32,7 @@ from controller.client.errors import (
 )
 from controller.client.follow import FINAL_STATES, Follower, LogRestart, LogText, Run, live_chunks
 from controller.client.multipart import MultipartBody, Part
-from controller.client.tables import ARROW, KINDS, PACKINGS, kind_of
+from controller.client.tables import ARROW, KINDS, PACKINGS, StoredTable, kind_of
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -79,8 +79,8 @@ class Client:
         self,
         script: Path,
         *,
-        dataframe1: Path | None = None,
-        dataframe2: Path | None = None,
+        dataframe1: Path | StoredTable | None = None,
+        dataframe2: Path | StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
         wait_seconds: float = 0,
@@ -91,7 +91,9 @@ class Client:
         """
         parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
         for name, table in (("dataframe1", dataframe1), ("dataframe2", dataframe2)):
-            if table is not None:
+            if isinstance(table, StoredTable):
+                parts.append(Part(name, json.dumps(table.reference).encode(), "application/json"))
+            elif table is not None:
                 parts.append(Part(name, table, table_type(table), table.name))
         if bundle is not None:
             parts.append(Part("bundle", bundle, "application/zip", bundle.name))
@@ -103,7 +105,7 @@ class Client:
             "/v1/runs",
             data=body,
             headers={"Content-Type": body.content_type},
-            **_waiting(wait_seconds),
+            **waiting(wait_seconds),
         )
 
     def run(self, script: Path, **inputs: Any) -> Run:
@@ -113,7 +115,7 @@ class Client:
 
     def get(self, run_id: str, wait_seconds: float = 0) -> Run:
         """The run as it is now, or as soon as it has ended within `wait_seconds`."""
-        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}", **_waiting(wait_seconds))
+        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}", **waiting(wait_seconds))
 
     def wait(self, run_id: str) -> Run:
         """The run once it has ended; the server's limits see to it that it does."""
@@ -219,7 +221,7 @@ class Client:
             raise ServerUnreachable(f"{self.url} cannot be reached, or cut us off: {_root(error)}") from error
 
 
-def _waiting(seconds: float) -> dict[str, Any]:
+def waiting(seconds: float) -> dict[str, Any]:
     """For an answer that the server may hold back for so long."""
     params = {"wait": seconds} if seconds else None
     return {"params": params, "timeout": (CONNECT_SECONDS, READ_SECONDS + seconds)}

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from controller.client.api import table_type
 from controller.client.download import receive
 from controller.client.follow import LogText, Run
-from controller.client.tables import ARROW, packing
+from controller.client.tables import ARROW, StoredTable, packing
 from controller.config import Settings
 from controller.engines.base import STDERR, STDOUT, Ended, SandboxResult
 from controller.local.interpreter import Interpreter
@@ -94,14 +94,14 @@ class LocalRun:
         self,
         script: Path,
         *,
-        dataframe1: Path | None = None,
-        dataframe2: Path | None = None,
+        dataframe1: Path | StoredTable | None = None,
+        dataframe2: Path | StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Run:
         """Start it. Raises LocalRunRefused, UnsendableFile, OSError."""
         wanted = _checked(options or {})
-        tables = {port: table for port, table in ((1, dataframe1), (2, dataframe2)) if table is not None}
+        tables = {port: _file(table) for port, table in ((1, dataframe1), (2, dataframe2)) if table is not None}
         started = now()
         self._run = RunWord(
             id=LOCAL,
@@ -221,6 +221,12 @@ class LocalRun:
     def _shown(self, run: RunWord) -> Run:
         """The server's document, and that nothing was isolated; the limits of a container are none here."""
         return run_document(run) | {"limits": None, "isolated": False, "python": self._interpreter.path}
+
+
+def _file(table: Path | StoredTable) -> Path:
+    if isinstance(table, StoredTable):
+        raise LocalRunRefused("a dataset lies on the server: save it with `airlock dataset get`, and give that file")
+    return table
 
 
 def _checked(options: Mapping[str, Any]) -> Options:

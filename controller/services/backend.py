@@ -15,6 +15,7 @@ from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.services.notary import Notary
 from controller.store.base import Claim, Store
+from controller.store.dataset_store import Datasets
 from controller.workspace import Workspaces
 
 LEASE_SECONDS = 60.0
@@ -30,6 +31,7 @@ class Backend:
 
     settings: Settings
     store: Store
+    datasets: Datasets
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher

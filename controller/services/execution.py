@@ -32,6 +32,7 @@ from controller.runlog import RunLog
 from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
+from controller.services.tidying import tidy
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
 
 AWAY_SECONDS = 2.0
@@ -119,9 +120,19 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
         return
     failpoint("run_finished")
     backend.news.changed(run.id)
+    if run.job.task is TaskKind.INGEST:
+        _tidy(backend, run)
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
-    receipts.make_ahead(backend, run)
+    if run.job.task is TaskKind.RUN:
+        receipts.make_ahead(backend, run)
+
+
+def _tidy(backend: Backend, run: Run) -> None:
+    try:
+        tidy(backend, run.id)
+    except (Unavailable, OSError) as e:
+        _log.warning("not_tidied", run_id=run.id, error=_detail(e))  # upkeep does it later
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
@@ -255,7 +266,7 @@ def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> by
         "profile": str(job.profile),
         "dtypes": str(job.dtypes),
         "inputs": [
-            {"file": input.file, **input.model_dump(mode="json", exclude={"part"})} for input in job.inputs
+            {"file": input.file, **input.model_dump(mode="json", exclude={"part", "dataset"})} for input in job.inputs
         ],
         "bundle": "bundle.zip" if job.bundle else None,
         "outputs": [
@@ -275,5 +286,3 @@ def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> by
 
 def _forget(stream: int, data: bytes) -> None:
     """The log of a conversion: there is no script in it."""
-
-

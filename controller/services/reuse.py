@@ -24,7 +24,10 @@ def content_digest(run: Run, staging: Staging, asked: dict[str, Any] | None = No
     called = run.job.model_dump(mode="json") if asked is None else asked
     total = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
     total.update(f"{run.environment}\0{run.script_sha256}".encode())
+    shared = {input.file for input in run.job.inputs if input.dataset is not None}  # named in the job, by its version
     for name in staging.names():
+        if name in shared:
+            continue
         file_digest = hashlib.sha256()
         with staging.path(name).open("rb") as file:
             while piece := file.read(CHUNK_BYTES):

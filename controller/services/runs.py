@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controller.errors import AirlockError, Busy, Conflict, Gone, NotFound
 from controller.failpoints import failpoint
-from controller.model import Caller, Format, Image, Input, Part, Run, Status
+from controller.model import Caller, Format, Image, Input, Part, Run, Status, TaskKind
 from controller.services import device
 from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
 from controller.services.execution import convert
@@ -21,9 +21,9 @@ NO_RUN = "there is no run with this id"
 
 
 def get(backend: Backend, caller: Caller, run_id: str) -> Run:
-    """The run. NotFound for a missing one and for another tenant's, in the same words."""
+    """The run of a script. NotFound for a missing one and for another tenant's, in the same words."""
     run = backend.store.run(caller.tenant_id, run_id)
-    if run is None:
+    if run is None or run.job.task is not TaskKind.RUN:
         raise NotFound(NO_RUN)
     return run
 
@@ -40,23 +40,30 @@ def position(backend: Backend, run: Run) -> int | None:
 
 
 def wait(backend: Backend, caller: Caller, run_id: str, seconds: float, client_is_gone: Callable[[], bool]) -> Run:
-    """The run when it has ended, or as it is after this time, or when waiting makes no sense any more.
+    """The run when it has ended, or as it is after this time, or when waiting makes no sense any more."""
+    return wait_for(backend, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone)
+
+
+def wait_for(
+    backend: Backend, run_id: str, look: Callable[[], Run], seconds: float, client_is_gone: Callable[[], bool]
+) -> Run:
+    """Wait for a run's end; `look` gives the run as it is, and may raise when it is gone.
 
     Where too many requests wait already, it is answered at once: a wait is a wish.
     """
-    run = get(backend, caller, run_id)
+    run = look()
     if run.status.final or seconds <= 0:
         return run
     deadline = time.monotonic() + seconds
     with suppress(Busy), waiting(backend), backend.news.watch(run_id) as watch:
-        run = get(backend, caller, run_id)
+        run = look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
             watch.wait(min(left, LOOK_SECONDS))
             if watch.changed():
-                run = get(backend, caller, run_id)
+                run = look()
             if backend.news.closed or client_is_gone():
                 break
-        return get(backend, caller, run_id)
+        return look()
     return run
 
 

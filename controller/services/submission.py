@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from controller.errors import Conflict, InvalidRequest, TooLarge, TooManyRuns
@@ -16,12 +17,14 @@ from controller.model import (
     Part,
     Priority,
     Profile,
+    Reading,
     Run,
     Status,
     Waiting,
     Word,
 )
 from controller.services.backend import Backend, now
+from controller.services.datasets import link, resolve
 from controller.services.reuse import content_digest, reuse
 from controller.services.runs import get
 from controller.services.tenants import new_id
@@ -32,6 +35,15 @@ ENVIRONMENT = "default"
 SCRIPT, BUNDLE = "script.py", "bundle.zip"
 _REPEATED = ("tenant_id", "job", "limits", "environment", "script_sha256", "priority", "at_most_once")
 """What a run has in common with the one that it repeats."""
+
+
+class Wanted(Word):
+    """A table that is asked for by the name of its dataset."""
+
+    port: int
+    name: str
+    version: int | None = None
+    columns: tuple[str, ...] | None = None
 
 
 class Submission(Word):
@@ -49,6 +61,7 @@ class Submission(Word):
     parameters: dict[str, Any] = {}
     output_format: Format = Format.ARROW
     inputs: tuple[Input, ...] = ()
+    datasets: tuple[Wanted, ...] = ()
     bundle: bool = False
 
 
@@ -70,40 +83,75 @@ def submit(
         )
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
+    run = _with_datasets(backend, caller, staging, run, submission.datasets)
     if submission.reuse:
         run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
     return accept(backend, caller, staging, run, idempotent)
+
+
+def _with_datasets(
+    backend: Backend, caller: Caller, staging: Staging, run: Run, datasets: tuple[Wanted, ...]
+) -> Run:
+    """Take the tables of datasets, by links. NotFound, Conflict: as `resolve`."""
+    inputs = list(run.job.inputs)
+    for wanted in datasets:
+        found = resolve(backend, caller, wanted.name, wanted.version)
+        reading = Reading(columns=wanted.columns)
+        input = Input(port=wanted.port, format=Format.ARROW, reading=reading, dataset=found.use)
+        link(staging, input.file, found)
+        inputs.append(input)
+    inputs.sort(key=lambda input: input.port)
+    return run.model_copy(update={"job": run.job.model_copy(update={"inputs": tuple(inputs)})})
 
 
 def accept(
     backend: Backend, caller: Caller, staging: Staging, run: Run, idempotent: Idempotent | None = None
 ) -> tuple[Run, bool]:
     """Make a run's inputs and its row durable, and have it executed. As `submit`."""
-    workspace = backend.workspaces.of(run.id)
-    staging.seal(workspace.root)
-    failpoint("inputs_sealed")
-    run = run.model_copy(update={"input_bytes": workspace.input_bytes()})
-    run = reuse(backend, run) or run
-    # The files first: a row without its files would be an accepted run that cannot be executed.
-    added = None
-    try:
+    added = Added.QUEUE_FULL
+
+    def add(run: Run) -> Run | None:
+        nonlocal added
+        run = reuse(backend, run) or run
         added = backend.store.add_run(run, backend.settings.max_queued_runs, idempotent)
-    finally:
-        if added is not Added.ADDED:
-            workspace.remove()
+        return run if added is Added.ADDED else None
+
+    accepted = keep(backend, staging, run, add)
     if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         earlier = first_of(backend, idempotent)
         if earlier is None:
             raise Conflict("the first request of this Idempotency-Key was just forgotten: try again", code="key_in_use")
         return get(backend, caller, earlier), False
-    if added is Added.QUEUE_FULL:
+    if accepted is None:
         limit = backend.settings.max_queued_runs
         raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
+    return accepted, True
+
+
+def keep(backend: Backend, staging: Staging, run: Run, add: Callable[[Run], Run | None]) -> Run | None:
+    """The files of a run, then its row, then word to the dispatcher: each durable before the next.
+
+    `add` writes the row, and whatever belongs to it, in one transaction, and gives the run as it was added; when it
+    gives None or raises, nothing of the run is left.
+    """
+    workspace = backend.workspaces.of(run.id)
+    staging.seal(workspace.root)
+    failpoint("inputs_sealed")
+    shared = {input.file for input in run.job.inputs if input.dataset is not None}
+    # The files first: a row without its files would be an accepted run that cannot be executed.
+    added = None
+    try:
+        added = add(run.model_copy(update={"input_bytes": workspace.input_bytes(shared)}))
+    finally:
+        if added is None:
+            workspace.remove()
+    if added is None:
+        return None
     failpoint("run_added")
-    if not run.status.final:
-        backend.dispatcher.submit(Waiting(run_id=run.id, tenant_id=run.tenant_id, priority=run.priority))
+    if not added.status.final:
+        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
         failpoint("run_dispatched")
-    return run, True
+    return added
 
 
 def first_of(backend: Backend, wanted: Idempotent) -> str | None:

@@ -12,6 +12,7 @@ from controller.model import Part, Run, Waiting
 from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import engine_failed
+from controller.services.tidying import tidy
 
 _log = structlog.get_logger(__name__)
 _LOST = engine_failed("the server was stopped while it ran, and it may not be begun again")
@@ -41,6 +42,7 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
         _log.warning("lease_ended", run_id=run_id)
         backend.news.changed(run_id)
     _submit_waiting(backend)
+    tidy(backend)
 
 
 def _submit_waiting(backend: Backend) -> int:

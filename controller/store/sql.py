@@ -8,14 +8,12 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    RowMapping,
     Select,
     and_,
     delete,
     exists,
     func,
     insert,
-    literal,
     or_,
     select,
     tuple_,
@@ -27,11 +25,9 @@ from controller.errors import Conflict
 from controller.model import Outcome, Part, Run, Status, Stored, TaskKind, Waiting
 from controller.store.base import Added, Claim, Idempotent, Key, Page, RunFilter
 from controller.store.database import Database
+from controller.store.rows import FINAL, ended_with, fitting, insert_run, run_of
 from controller.store.tables import api_keys, idempotency_keys, runs, tenants
 
-_FINAL = [status for status in Status if status.final]
-PAGE_BYTES = 2 << 20
-"""An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
 _AT_ONCE = 500
 """Values in one statement; databases bound them."""
 _BYTES = {Part.INPUTS: runs.c.input_bytes, Part.OUTPUTS: runs.c.output_bytes, Part.LOG: runs.c.log_file_bytes}
@@ -79,26 +75,8 @@ class SqlStore:
     # -- accepting and showing runs ------------------------------------------------------------------------------
 
     def add_run(self, run: Run, max_queued: int, idempotent: Idempotent | None = None) -> Added:
-        values = {column: literal(value, runs.c[column].type) for column, value in _row(run).items()}
-        waiting = (
-            select(func.count())
-            .select_from(runs)
-            .where(runs.c.tenant_id == run.tenant_id, runs.c.task == run.job.task, runs.c.status == Status.QUEUED)
-            .scalar_subquery()
-        )
-        row = select(*values.values()).where(waiting < max_queued)
         with self._writing() as db:
-            if idempotent is not None:
-                key = (idempotency_keys.c.tenant_id == idempotent.tenant_id) & (
-                    idempotency_keys.c.key == idempotent.key
-                )
-                if db.execute(select(exists(select(idempotency_keys.c.key).where(key)))).scalar():
-                    return Added.KEY_TAKEN
-            if db.execute(insert(runs).from_select(list(values), row)).rowcount != 1:
-                return Added.QUEUE_FULL
-            if idempotent is not None:
-                db.execute(insert(idempotency_keys).values(**idempotent.model_dump()))
-            return Added.ADDED
+            return insert_run(db, run, max_queued, idempotent)
 
     def idempotent(self, tenant_id: str, key: str) -> Idempotent | None:
         query = select(idempotency_keys).where(
@@ -116,7 +94,7 @@ class SqlStore:
         with self._reading() as db:
             query = select(runs).where(runs.c.id == run_id, runs.c.tenant_id == tenant_id)
             row = db.execute(query).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def runs(
         self, tenant_id: str, limit: int, wanted: RunFilter | None = None, before: tuple[datetime, str] | None = None
@@ -128,8 +106,8 @@ class SqlStore:
         query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
         weights = query.with_only_columns(func.coalesce(func.length(runs.c.outcome), 0))
         with self._reading() as db:
-            count = _fitting(list(db.execute(weights).scalars()))
-            found = [_run(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
+            count = fitting(list(db.execute(weights).scalars()))
+            found = [run_of(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
         size = min(limit, count, len(found))
         page, more = found[:size], len(found) > size
         return Page(runs=tuple(page), before=(page[-1].created_at, page[-1].id) if more else None)
@@ -140,7 +118,7 @@ class SqlStore:
         query = select(runs).where(same, whole).order_by(runs.c.created_at.desc()).limit(1)
         with self._reading() as db:
             row = db.execute(query).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     # -- executing them ------------------------------------------------------------------------------------------
 
@@ -153,7 +131,7 @@ class SqlStore:
         )
         with self._writing() as db:
             row = db.execute(statement).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def renew(self, run_ids: Collection[str], claim: Claim) -> None:
         for some in _in_parts(run_ids):
@@ -177,18 +155,18 @@ class SqlStore:
 
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime, stored: Stored) -> bool:
         kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
-        statement = update(runs).where(_claimed(run_id, attempt)).values(_finished(outcome, now) | kept)
+        statement = update(runs).where(_claimed(run_id, attempt)).values(ended_with(outcome, now) | kept)
         with self._writing() as db:
             return db.execute(statement).rowcount == 1
 
     def request_cancel(self, tenant_id: str, run_id: str, now: datetime) -> Run | None:
         mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id)
         with self._writing() as db:
-            cancelled = _finished(Outcome(status=Status.CANCELLED), now)
+            cancelled = ended_with(Outcome(status=Status.CANCELLED), now)
             db.execute(update(runs).where(mine, runs.c.status == Status.QUEUED).values(cancelled))
             db.execute(update(runs).where(mine, runs.c.status == Status.RUNNING).values(cancel_requested=1))
             row = db.execute(select(runs).where(mine)).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def cancel_requested(self, run_id: str) -> bool:
         with self._reading() as db:
@@ -199,14 +177,14 @@ class SqlStore:
         if not all_owners:
             abandoned = and_(abandoned, runs.c.lease_until < now)
         spent = or_(runs.c.at_most_once, runs.c.failures + 1 >= max_failures)
-        cancelled = _finished(Outcome(status=Status.CANCELLED), now)
-        ended: list[str] = []
+        cancelled = ended_with(Outcome(status=Status.CANCELLED), now)
+        ids: list[str] = []
         with self._writing() as db:
-            for which, values in ((runs.c.cancel_requested == 1, cancelled), (spent, _finished(lost, now))):
+            for which, values in ((runs.c.cancel_requested == 1, cancelled), (spent, ended_with(lost, now))):
                 statement = update(runs).where(abandoned, which).values(values).returning(runs.c.id)
-                ended += db.execute(statement).scalars()
+                ids += db.execute(statement).scalars()
             db.execute(update(runs).where(abandoned).values(_QUEUED | {"failures": runs.c.failures + 1}))
-        return ended
+        return ids
 
     def waiting(self) -> list[Waiting]:
         query = select(runs.c.id.label("run_id"), runs.c.tenant_id, runs.c.priority, runs.c.not_before)
@@ -217,7 +195,7 @@ class SqlStore:
     # -- removing ------------------------------------------------------------------------------------------------
 
     def delete_run(self, tenant_id: str, run_id: str) -> bool:
-        mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id) & runs.c.status.in_(_FINAL)
+        mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id) & runs.c.status.in_(FINAL)
         with self._writing() as db:
             if db.execute(delete(runs).where(mine)).rowcount != 1:
                 return False
@@ -243,7 +221,7 @@ class SqlStore:
 
     def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as db:
-            return [_run(row) for row in db.execute(query).mappings()]
+            return [run_of(row) for row in db.execute(query).mappings()]
 
     def stored_bytes(self) -> dict[str, int]:
         query = select(runs.c.tenant_id, func.sum(_ALL_BYTES)).where(runs.c.task == TaskKind.RUN)
@@ -263,7 +241,7 @@ class SqlStore:
             db.execute(update(runs).where(runs.c.id == run_id).values(output_bytes=larger))
 
 
-_ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(_FINAL)
+_ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
 """What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
 _ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes
 _QUEUED: dict[str, Any] = {"status": str(Status.QUEUED), "started_at": None, "owner": None, "lease_until": None}
@@ -287,36 +265,3 @@ def _filter(wanted: RunFilter) -> list[ColumnElement[bool]]:
 def _in_parts(values: Collection[str]) -> Iterable[list[str]]:
     known = list(values)
     return (known[first : first + _AT_ONCE] for first in range(0, len(known), _AT_ONCE))
-
-
-def _fitting(weights: list[int]) -> int:
-    """How many of the first rows are read together: one at least, and no more than PAGE_BYTES of outcomes."""
-    total = 0
-    for count, weight in enumerate(weights):
-        total += weight
-        if total > PAGE_BYTES and count:
-            return count
-    return len(weights)
-
-
-def _row(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in Run.model_fields}
-    return values | {
-        "task": str(run.job.task),
-        "status": str(run.status),
-        "priority": str(run.priority),
-        "job": run.job.model_dump(mode="json"),
-        "limits": run.limits.model_dump(mode="json"),
-        "outcome": run.outcome.model_dump(mode="json") if run.outcome else None,
-        "removed": [str(part) for part in run.removed],
-        "cancel_requested": 0,
-    }
-
-
-def _run(row: RowMapping) -> Run:
-    return Run.model_validate({name: value for name, value in row.items() if name in Run.model_fields})
-
-
-def _finished(outcome: Outcome, now: datetime) -> dict[str, Any]:
-    ended = {"status": str(outcome.status), "outcome": outcome.model_dump(mode="json"), "finished_at": now}
-    return ended | {"owner": None, "lease_until": None, "not_before": None}

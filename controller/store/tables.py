@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
     false,
 )
 from sqlalchemy.engine import Dialect
@@ -115,4 +116,23 @@ idempotency_keys = Table(
     Column("payload_sha256", String(64), nullable=False),
     Column("resource_id", String(40), nullable=False, index=True),  # what the first request made
     Column("created_at", UtcTime, nullable=False, index=True),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("run_id", String(40), nullable=False, index=True),  # of its ingest; gone when the version was deleted
+    Column("format", String(16), nullable=False),
+    Column("compression", String(16)),
+    Column("source_bytes", BigInteger, nullable=False),
+    Column("source_sha256", String(64), nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("deleted_at", UtcTime),  # the row stays: its number is never given again
+    UniqueConstraint("tenant_id", "name", "version"),
+    Index(None, "tenant_id", "created_at", "id"),
 )

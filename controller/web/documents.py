@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.config import MIN_MEMORY_BYTES
 from controller.model import (
@@ -28,6 +28,7 @@ from controller.model import (
     Timings,
     Usage,
 )
+from controller.services.datasets import NAME
 
 
 class Document(BaseModel):
@@ -55,19 +56,48 @@ class Options(Document):
     output_format: Format = Format.ARROW
 
 
-class Records(Document):
-    """A small table inside the JSON body: one object for each row."""
+DatasetName = Annotated[str, Field(pattern=NAME, description="1 to 100 of A-Z a-z 0-9 . _ -, no dot ahead")]
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
-    records: list[dict[str, Any]]
+
+class DatasetReference(Document):
+    """A table that is kept as a dataset: this version of it, or the newest that is ready."""
+
+    dataset: DatasetName
+    version: VersionNumber | None = None
+
+
+class Table(Document):
+    """A small table inside the JSON body (one object for each row), or a dataset."""
+
+    records: list[dict[str, Any]] | None = None
+    dataset: DatasetName | None = None
+    version: VersionNumber | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.records is None) == (self.dataset is None):
+            raise ValueError("a table is either `records` or a `dataset`")
+        if self.version is not None and self.dataset is None:
+            raise ValueError("`version` goes with a `dataset`")
+        return self
 
 
 class SubmitBody(Document):
     """POST /v1/runs with a JSON body; files go in a multipart/form-data body instead."""
 
     script: str
-    dataframe1: Records | None = None
-    dataframe2: Records | None = None
+    dataframe1: Table | None = None
+    dataframe2: Table | None = None
     options: Options = Options()
+
+
+class UsedDataset(Document):
+    """The version of a dataset that a port of a run is connected to."""
+
+    port: int
+    name: str
+    version: int
 
 
 class RunDocument(Document):
@@ -79,6 +109,7 @@ class RunDocument(Document):
     error: ScriptError | None
     warnings: list[RunWarning]
     inputs: list[InputTable]
+    datasets: Annotated[list[UsedDataset], Field(description="which of its inputs are datasets, from the start")]
     output: Output | None
     output2: Output | None
     images: list[Image]
@@ -113,6 +144,11 @@ def run_document(run: Run, position: int | None = None) -> dict[str, Any]:
         error=outcome.error if outcome else None,
         warnings=list(outcome.warnings) if outcome else [],
         inputs=list(outcome.inputs) if outcome else [],
+        datasets=[
+            UsedDataset(port=input.port, name=input.dataset.name, version=input.dataset.version)
+            for input in run.job.inputs
+            if input.dataset is not None
+        ],
         output=outcome.output if outcome else None,
         output2=outcome.output2 if outcome else None,
         images=[Image(**image.model_dump(exclude={"offset"})) for image in outcome.images] if outcome else [],

@@ -23,6 +23,7 @@ STATUS: dict[type[AirlockError], int] = {
     errors.NotFound: 404,
     errors.Gone: 410,
     errors.Conflict: 409,
+    errors.ConditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedFormat: 415,
     errors.NotAcceptable: 406,

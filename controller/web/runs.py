@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
 from flask_openapi import APIBlueprint, Schema, Tag
 
-from controller.errors import InvalidRequest
 from controller.model import Run
 from controller.services import runs
 from controller.services.backend import Backend
@@ -17,6 +14,7 @@ from controller.services.submission import rerun
 from controller.services.submission import submit as submit_run
 from controller.store.base import RunFilter
 from controller.web import auth, body, log, receipts, results
+from controller.web.cursors import read_cursor, write_cursor
 from controller.web.documents import (
     CreateHeader,
     ListQuery,
@@ -45,8 +43,12 @@ _SUBMIT = {
                 "additionalProperties": False,
                 "properties": {
                     "script": {"type": "string", "description": "Python source that defines azureml_main"},
-                    "dataframe1": {**_BINARY, "description": "a table; its format by Content-Type, else by name"},
-                    "dataframe2": {**_BINARY, "description": "a table"},
+                    "dataframe1": {
+                        **_BINARY,
+                        "description": "a table; its format by Content-Type, else by name. Or, without a file name and "
+                        'of the type application/json, a dataset: {"dataset": "name", "version": 1}',
+                    },
+                    "dataframe2": {**_BINARY, "description": "a table, likewise"},
                     "bundle": {**_BINARY, "description": "a zip of modules"},
                     "options": {"type": "string", "description": "JSON, as `options` of the JSON body"},
                 },
@@ -114,7 +116,7 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
 def _asking(bp: APIBlueprint, backend: Backend) -> None:
     @bp.get("", summary="List runs, newest first", responses={200: RunList, **answers()})
     def page(query: ListQuery) -> dict[str, Any]:
-        before = _read_cursor(query.cursor) if query.cursor else None
+        before = read_cursor(query.cursor) if query.cursor else None
         wanted = RunFilter(
             status=query.status,
             script_sha256=query.script,
@@ -125,7 +127,7 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
         found = runs.page(backend, auth.caller(), query.limit, wanted, before)
         return {
             "items": [run_document(run) for run in found.runs],
-            "next_cursor": _write_cursor(*found.before) if found.before else None,
+            "next_cursor": write_cursor(*found.before) if found.before else None,
         }
 
     @bp.get("/<run_id>", summary="One run", responses={200: RunDocument, **answers(404)})
@@ -143,17 +145,3 @@ def _accepted(backend: Backend, run: Run, new: bool, wait: float) -> tuple[dict[
         run = runs.wait(backend, auth.caller(), run.id, seconds, body.departure(request.environ))
     headers = {"Location": f"/v1/runs/{run.id}"} | ({} if new else {"Idempotency-Replayed": "true"})
     return run_document(run, runs.position(backend, run)), 200 if run.status.final else 202, headers
-
-
-def _write_cursor(created_at: datetime, run_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {run_id}".encode()).decode()
-
-
-def _read_cursor(text: str) -> tuple[datetime, str]:
-    """A cursor says where to go on in the caller's own list, so a forged one shows nothing more."""
-    try:
-        created_at, run_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
-        return datetime.fromisoformat(created_at).astimezone(UTC), run_id
-    except (ValueError, OverflowError) as e:  # OverflowError: a year that UTC would move out of the calendar
-        message = "this cursor is none of ours: use a list's next_cursor as it is"
-        raise InvalidRequest(message, errors=[{"where": "cursor", "message": message}]) from e
