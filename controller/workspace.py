@@ -1,8 +1,8 @@
 """A run's files: where they lie, how they get in, and how they are taken out of a sandbox's reach.
 
     DATA/uploads/<token>/in/...            being received; not a run yet
-                 out-<run id>/             mounted at /out while a sandbox lives
-                 convert-<token>/          a conversion at work; all of uploads/ is emptied at each start
+    DATA/scratch/out-<run id>/             mounted at /out while a sandbox lives
+                 convert-<token>/          a conversion at work; uploads/ and scratch/ are emptied at each start
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
                        log                 framed by log.py
@@ -295,12 +295,13 @@ class Workspaces:
     def __init__(self, data_dir: Path, min_free_bytes: int = 0) -> None:
         self._min_free_bytes = min_free_bytes
         self._uploads = data_dir / "uploads"
+        self._scratch = data_dir / "scratch"
         self._runs = data_dir / "runs"
-        for directory in (self._uploads, self._runs):
+        for directory in (self._uploads, self._scratch, self._runs):
             directory.mkdir(parents=True, exist_ok=True)
 
     def of(self, run_id: str) -> Workspace:
-        return Workspace(self._runs / run_id, self._uploads)
+        return Workspace(self._runs / run_id, self._scratch)
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
@@ -316,9 +317,10 @@ class Workspaces:
             shutil.rmtree(root, ignore_errors=True)
 
     def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
-        """At start: half-received uploads, and the files of runs that the store does not know."""
+        """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
         keep = known(path.name for path in self._runs.iterdir())
-        strays = [*self._uploads.iterdir(), *(p for p in self._runs.iterdir() if p.name not in keep)]
+        unknown = (path for path in self._runs.iterdir() if path.name not in keep)
+        strays = [*self._uploads.iterdir(), *self._scratch.iterdir(), *unknown]
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
         return len(strays)
