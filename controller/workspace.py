@@ -2,7 +2,7 @@
 
     DATA/uploads/<token>/in/...            being received; not a run yet
     DATA/scratch/out-<run id>/             mounted at /out while a sandbox lives
-                 convert-<token>/          a conversion at work; uploads/ and scratch/ are emptied at each start
+                 aside-<token>/            a conversion at work; uploads/ and scratch/ are emptied at each start
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
                        log                 framed by log.py
@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -133,23 +133,24 @@ class Workspace:
             outputs.close()
 
     @contextmanager
-    def conversion(self, job: bytes, source: Path | Iterable[bytes]) -> Iterator[Workspace]:
-        """A workspace for a moment: a job document, and its input (a file of this run's, linked; or pieces of one).
+    def aside(self, job: bytes, tables: Mapping[str, Path | Iterable[bytes]]) -> Iterator[Workspace]:
+        """A workspace for a moment: a job document and its tables, each a file that is linked, or pieces of one.
 
-        FileNotFoundError when the run was removed.
+        FileNotFoundError when a run was removed meanwhile.
         """
-        inner = Workspace(self._scratch / f"convert-{secrets.token_hex(8)}", self._scratch)
+        inner = Workspace(self._scratch / f"aside-{secrets.token_hex(8)}", self._scratch)
         try:
             with disk_errors():
                 inner.root.mkdir()
                 inner.input_dir.mkdir()
-                table = inner.input_dir / "dataframe1"
-                if isinstance(source, Path):
-                    os.link(source, table)
-                else:
-                    with table.open("xb") as file:
-                        file.writelines(source)
-                    table.chmod(0o644)
+                for name, source in tables.items():
+                    table = inner.input_dir / name
+                    if isinstance(source, Path):
+                        os.link(source, table)
+                    else:
+                        with table.open("xb") as file:
+                            file.writelines(source)
+                        table.chmod(0o644)
                 inner.describe(job)
             yield inner
         finally:
