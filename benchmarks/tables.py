@@ -124,10 +124,11 @@ def prepare(folder: Path, kind: str, size: int) -> int:
         writer.write_table(table)
     (folder / "in/script.py").write_text(SCRIPT)
     reading = {"delimiter": None, "encoding": None, "missing": [], "dates": {}, "types": {}, "columns": None}
-    entry = {"port": 1, "file": "dataframe1", "format": "arrow", "compression": None, "reading": reading}
+    entry = {"port": 1, "file": "dataframe1", "format": "arrow", "compression": None, "reading": reading, "slice": None}
     job = {
-        "version": 2, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [entry], "bundle": None,
+        "version": 3, "task": "run", "profile": "classic", "dtypes": "numpy", "inputs": [entry], "bundle": None,
         "outputs": [{"port": 1, "file": "result", "format": "arrow"}], "parameters": {},
+        "group_by": None,
         "limits": {"output_bytes": OUTPUT_BYTES, "images": 0, "images_bytes": 0, "inflated_bytes": 1},
     }  # fmt: skip
     (folder / "in/job.json").write_text(json.dumps(job))

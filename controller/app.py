@@ -7,48 +7,58 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 from flask import Flask
 
-from controller.config import Settings
-from controller.dispatch.base import Finished
+from controller import failpoints
+from controller.config import Settings, failpoint
 from controller.dispatch.inprocess import InProcessDispatcher
+from controller.dispatch.news import News
 from controller.engines.docker import DockerEngine
-from controller.errors import DataInUse, EngineError
+from controller.errors import AirlockError, DataInUse
 from controller.http_server import HttpServer
-from controller.services import tenants
-from controller.services.backend import Backend, now
+from controller.services import tenants, upkeep
+from controller.services.backend import LEASE_SECONDS, Backend, now
 from controller.services.execution import execute
-from controller.services.report import engine_failed
+from controller.services.notary import Notary
 from controller.services.tenants import new_id
+from controller.signing import SigningKey, read_signing_key
+from controller.store.database import Database
+from controller.store.datasets import SqlDatasets
 from controller.store.sql import SqlStore
 from controller.web.application import create_web
 from controller.workspace import Workspaces
 
 _log = structlog.get_logger(__name__)
-DRAIN_SECONDS = 10.0
+KILL_SECONDS = 10.0
+"""For runs to end that were killed."""
 LOCK_SECONDS = 10.0
 
 
 def prepare(settings: Settings) -> str | None:
-    """Bring the schema up to date; the first API key if there was none yet, to be shown once."""
-    store = _store(settings)
+    """Bring the schema up to date; the first API key if there was none yet, to be shown once.
+
+    ReceiptKeyUnusable, before anything else is done.
+    """
+    _signing_key(settings)
+    database = _database(settings)
     try:
-        store.migrate()
-        return tenants.first_key(store, _pepper(settings), now())
+        database.migrate()
+        return tenants.first_key(SqlStore(database), _pepper(settings), now())
     finally:
-        store.close()
+        database.close()
 
 
 class Server:
     """Everything that runs in the serving process, from start to close."""
 
     def __init__(self, settings: Settings) -> None:
-        self.store = _store(settings)
+        database = _database(settings)
+        self.store = SqlStore(database)
         self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         self.dispatcher = InProcessDispatcher(
@@ -57,53 +67,63 @@ class Server:
         self.backend = Backend(
             settings=settings,
             store=self.store,
+            datasets=SqlDatasets(database),
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
-            finished=Finished(),
+            news=News(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
+            notary=Notary(_signing_key(settings), self.engine, settings.image, settings.workers),
+            owner=new_id("own"),
         )
         self._closing = threading.Event()
+        self._calendar = upkeep.Calendar()
         self.web: Flask = create_web(self.backend, _pepper(settings))
 
     def start(self) -> None:
         """Take up what an earlier process left: its files and runs are put right, its containers go, runs go on."""
-        lost = engine_failed("the server was stopped again and again while this run was executed")
-        queued = self.store.recover(self.backend.settings.max_attempts, lost, now())
-        strays = self.backend.workspaces.remove_strays(self.store.run_ids())
-        _log.info("started", queued=len(queued), strays=strays)
+        upkeep.take_up(self.backend)
         # Not in this thread: a Docker that hangs must not keep the server from answering.
-        threading.Thread(target=self._sweep_on, args=(queued,), name="sweep", daemon=True).start()
+        for name, seconds, step in (
+            ("sweep", self.backend.settings.sweep_seconds, self._sweep),
+            ("leases", LEASE_SECONDS / 4, self._keep_leases),
+            ("retention", self.backend.settings.sweep_seconds, self._remove_old),
+        ):
+            threading.Thread(target=self._again_and_again, args=(seconds, step), name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Requests that wait for something are answered now."""
-        self.backend.finished.close()
+        self.backend.news.close()
 
     def close(self) -> None:
         """Let running runs end for a while, then stop them; they are begun again at the next start."""
         self._closing.set()
-        if not self.dispatcher.drain(DRAIN_SECONDS):
+        if not self.dispatcher.drain(self.backend.settings.drain_seconds):
             self.engine.close()
-            self.dispatcher.drain(DRAIN_SECONDS)
+            self.dispatcher.drain(KILL_SECONDS)
         self.store.close()
 
-    def _sweep_on(self, queued: list[str]) -> None:
-        """Sweep, begin what waits from before, and sweep again and again."""
-        self._sweep()
-        for run_id in queued:
-            self.dispatcher.submit(run_id)
-        while not self._closing.wait(self.backend.settings.sweep_seconds):
-            self._sweep()
+    def _again_and_again(self, seconds: float, step: Callable[[], None]) -> None:
+        while True:
+            try:
+                step()
+            except AirlockError as e:
+                _log.warning("upkeep_failed", step=threading.current_thread().name, code=e.code, error=e.detail)
+            except Exception:  # noqa: BLE001 - the next step may work again
+                _log.exception("unforeseen_error", step=threading.current_thread().name)
+            if self._closing.wait(seconds):
+                return
 
     def _sweep(self) -> None:
-        try:
-            removed = self.engine.sweep()
-        except EngineError as e:
-            _log.warning("sweep_failed", code=e.code, error=e.detail)
-            return
-        if removed:
+        if removed := self.engine.sweep():
             _log.warning("leftovers_removed", containers=removed)
+
+    def _keep_leases(self) -> None:
+        upkeep.keep_leases(self.backend, self.dispatcher.at_work())
+
+    def _remove_old(self) -> None:
+        upkeep.remove_old(self.backend, self._calendar)
 
 
 def _configure_log() -> None:
@@ -120,12 +140,16 @@ def _configure_log() -> None:
     )
 
 
-def _store(settings: Settings) -> SqlStore:
-    return SqlStore(f"sqlite:///{settings.data_dir / 'airlock.db'}")
+def _database(settings: Settings) -> Database:
+    return Database(f"sqlite:///{settings.data_dir / 'airlock.db'}")
 
 
 def _pepper(settings: Settings) -> bytes:
     return tenants.read_pepper(settings.data_dir / "pepper")
+
+
+def _signing_key(settings: Settings) -> SigningKey:
+    return read_signing_key(settings.data_dir / "receipt.key")
 
 
 def _instance(data_dir: Path) -> str:
@@ -143,7 +167,7 @@ def _instance(data_dir: Path) -> str:
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
-    DataInUse when another server uses the data directory.
+    DataInUse when another server uses the data directory, ReceiptKeyUnusable.
     """
     _configure_log()
     # Opened before the key is made: a key that could not be handed over would be lost.
@@ -161,6 +185,7 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
 
 
 def _started(settings: Settings) -> Server:
+    failpoints.arm(failpoint())
     server = Server(settings)
     server.start()
     return server

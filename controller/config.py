@@ -20,6 +20,7 @@ from pydantic_settings import (
 from controller.model import Limits
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DAY = 86_400.0
 MIN_MEMORY_BYTES = 96 * MIB
 """Below this the runner's own imports do not fit."""
 
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     )
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8750
-    threads: Annotated[int, Field(ge=4, le=1024, description="requests served at once")] = 128
+    threads: Annotated[int, Field(ge=4, le=1024, description="requests served at once")] = 512
     workers: Annotated[int, Field(ge=1, le=256, description="runs executed at once")] = os.cpu_count() or 1
 
     image: Annotated[str, Field(description="the sandbox image, as the engine knows it")] = "airlock-sandbox:latest"
@@ -61,7 +62,16 @@ class Settings(BaseSettings):
     max_wait_seconds: Annotated[float, Field(gt=0, description="longest ?wait=")] = 300.0
     max_queued_runs: Annotated[int, Field(gt=0, description="runs waiting, per tenant")] = 10_000
     engine_patience_seconds: Annotated[float, Field(ge=0, description="a run waits for an engine that is away")] = 300.0
-    max_attempts: Annotated[int, Field(ge=1, description="how often a run is begun that a crash interrupted")] = 3
+    max_attempts: Annotated[int, Field(ge=1, description="how often a run is begun that the server interrupts")] = 3
+    retry_seconds: Annotated[float, Field(gt=0, description="before the second attempt; four times as long each")] = 1.0
+    drain_seconds: Annotated[float, Field(ge=0, description="for running runs to end when the server stops")] = 10.0
+    idempotency_seconds: Annotated[float, Field(gt=0, description="an Idempotency-Key is remembered")] = 86_400.0
+
+    keep_inputs_seconds: Annotated[float | None, Field(gt=0, description="a finished run's inputs")] = 30 * DAY
+    keep_outputs_seconds: Annotated[float | None, Field(gt=0, description="its results and images")] = 30 * DAY
+    keep_log_seconds: Annotated[float | None, Field(gt=0, description="its log")] = 30 * DAY
+    keep_runs_seconds: Annotated[float | None, Field(gt=0, description="all that is known of it")] = 90 * DAY
+    keep_bytes: Annotated[int | None, Field(gt=0, description="of a tenant's finished runs")] = None
 
     timeout_seconds: Annotated[float, Field(gt=0, description="default time limit of a run")] = 60.0
     max_timeout_seconds: Annotated[float, Field(gt=0, description="largest time limit of a run")] = 3600.0
@@ -113,3 +123,8 @@ class Settings(BaseSettings):
             images_bytes=self.images_bytes,
             inflated_bytes=min(self.inflated_bytes, memory_bytes // 2),
         )
+
+
+def failpoint() -> str | None:
+    """AIRLOCK_FAILPOINT, for tests only (failpoints.py): no setting, and in no document for operators."""
+    return os.environ.get("AIRLOCK_FAILPOINT")

@@ -6,7 +6,9 @@
     │   ├── Unauthorized            no API key, or not a live one
     │   ├── Forbidden               the key's scopes do not cover this
     │   ├── NotFound                no such thing, or another tenant's: the two answers are the same
+    │   ├── Gone                    it was there, and was removed
     │   ├── Conflict                the thing is not in a state that allows this
+    │   ├── ConditionFailed         the request was to be done only in another state (If-Match, If-None-Match)
     │   ├── TooLarge                a body, a part or a script is over its limit
     │   ├── UnsupportedFormat       the content type of what was sent is none that is read
     │   ├── NotAcceptable           none of the formats asked for can be given
@@ -15,6 +17,7 @@
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
         ├── Busy                    as many requests as may are waiting for something already
+        ├── ReceiptKeyUnusable      the key that signs receipts is damaged (only `airlock serve` meets it)
         ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
         ├── StoreError              the database does not answer
         └── EngineError             the container engine failed to do what it was asked
@@ -74,9 +77,19 @@ class NotFound(Refused):
     title = "There is no such thing"
 
 
+class Gone(Refused):
+    code = "removed"
+    title = "It was removed"
+
+
 class Conflict(Refused):
     code = "conflict"
     title = "Not possible in the present state"
+
+
+class ConditionFailed(Refused):
+    code = "precondition_failed"
+    title = "The request's condition does not hold"
 
 
 class TooLarge(Refused):
@@ -122,6 +135,11 @@ class Busy(Unavailable):
 class DataInUse(Unavailable):
     code = "data_in_use"
     title = "The data directory is in use"
+
+
+class ReceiptKeyUnusable(Unavailable):
+    code = "receipt_key_unusable"
+    title = "The key that signs receipts cannot be used"
 
 
 class StoreError(Unavailable):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 """The file contract between controller and container (docs/architecture.md) that this server speaks."""
 
 
@@ -34,6 +34,37 @@ class Status(StrEnum):
     @property
     def final(self) -> bool:
         return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class Priority(StrEnum):
+    """Which of a tenant's waiting runs begins first. It never sets one tenant before another."""
+
+    INTERACTIVE = "interactive"
+    NORMAL = "normal"
+    BATCH = "batch"
+
+
+class TaskKind(StrEnum):
+    """What a sandbox is asked to do. Only RUN executes a script, and only these are seen as runs by tenants."""
+
+    RUN = "run"
+    CONVERT = "convert"
+    INGEST = "ingest"
+    COMPARE = "compare"
+    CONCATENATE = "concatenate"
+    GROUP = "group"
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The JSON documents that the task writes beside its tables: they are bounded, and made in the sandbox."""
+        return _DOCUMENTS.get(self, ())
+
+
+_DOCUMENTS = {
+    TaskKind.INGEST: ("preview.json", "statistics.json"),
+    TaskKind.COMPARE: ("comparison.json",),
+    TaskKind.GROUP: ("groups.json",),
+}
 
 
 class Reason(StrEnum):
@@ -146,6 +177,21 @@ class Reading(Word):
     columns: Annotated[tuple[_Name, ...] | None, Field(min_length=1, max_length=10_000)] = None
 
 
+class Slice(Word):
+    """Some rows of a table, in a row."""
+
+    offset: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+
+
+class DatasetUse(Word):
+    """The version of a dataset that a run takes a table from."""
+
+    id: str
+    name: str
+    version: int
+
+
 class Input(Word):
     """A table that a run is given: the port (1 or 2) it is connected to, and how it is written down."""
 
@@ -153,25 +199,35 @@ class Input(Word):
     format: Format
     compression: Compression | None = None
     reading: Reading = Reading()
+    slice: Slice | None = None
+    part: str | None = None
+    """The file's name, where a task has more tables than ports."""
+    dataset: DatasetUse | None = None
+    """Where the file is a dataset's, and not the run's own."""
 
     @property
     def file(self) -> str:
-        return f"dataframe{self.port}"
+        return self.part or f"dataframe{self.port}"
 
 
 class Job(Word):
     """What a run is asked to do, beside its files."""
 
+    task: TaskKind = TaskKind.RUN
     profile: Profile = Profile.CLASSIC
     dtypes: Dtypes = Dtypes.NUMPY
     inputs: tuple[Input, ...] = ()
     bundle: bool = False
     output_formats: tuple[Format, ...] = (Format.ARROW,)
     parameters: dict[str, Any] = {}
+    group_by: str | None = None
+    """The column by whose values a table is cut (task GROUP)."""
 
     @property
     def wanted(self) -> tuple[tuple[int, Format], ...]:
         """Every table that is to be written: (output port, format)."""
+        if self.task is TaskKind.COMPARE:
+            return ()
         return tuple((port, format) for port in self.profile.output_ports for format in self.output_formats)
 
 
@@ -260,6 +316,14 @@ class Timings(Word):
     collect_seconds: float | None = None
 
 
+class Part(StrEnum):
+    """What a run's files are divided into: each is kept for a time of its own."""
+
+    INPUTS = "inputs"
+    OUTPUTS = "outputs"
+    LOG = "log"
+
+
 class Outcome(Word):
     """How a run ended: everything about it that is not known before."""
 
@@ -292,10 +356,70 @@ class Run(Word):
     script_sha256: str
     content_sha256: str | None = None
     """Of all that decides the result; only of runs that may be reused."""
+    priority: Priority = Priority.NORMAL
+    at_most_once: bool = False
+    """Never begun a second time: what interrupts it ends it."""
+    failures: int = 0
+    """How often it was begun and interrupted through no fault of the script."""
+    rerun_of: str | None = None
+    batch_id: str | None = None
+    item: int | None = None
+    """Its number in the batch, from 1."""
+    input_bytes: int = 0
+    output_bytes: int = 0
+    """Of its results and images."""
+    log_file_bytes: int = 0
+    removed: tuple[Part, ...] = ()
+    """The parts whose files retention has removed."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None
+
+
+class DatasetStatus(StrEnum):
+    """Where a version of a dataset stands, as its ingest run says."""
+
+    INGESTING = "ingesting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class DatasetVersion(Word):
+    """A table that is kept under a name: what was sent, and the run that made an Arrow file of it.
+
+    How that went, and what came of it, stands in the run and nowhere else.
+    """
+
+    id: str
+    tenant_id: str
+    name: str
+    version: int
+    """Counted from 1 for each name; never given twice, not even after a deletion."""
+    run_id: str
+    format: Format
+    compression: Compression | None
+    source_bytes: int
+    source_sha256: str
+    content_sha256: str
+    """Of the source and of how it is read: versions that have the same one are the same."""
+    created_at: datetime
+
+
+class Stored(Word):
+    """The bytes of a finished run's files on the disk."""
+
+    output_bytes: int = 0
+    log_bytes: int = 0
+
+
+class Waiting(Word):
+    """A queued run, as far as whoever decides its turn must know it."""
+
+    run_id: str
+    tenant_id: str
+    priority: Priority
+    not_before: datetime | None = None
 
 
 class Caller(Word):

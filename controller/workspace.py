@@ -1,13 +1,15 @@
 """A run's files: where they lie, how they get in, and how they are taken out of a sandbox's reach.
 
     DATA/uploads/<token>/in/...            being received; not a run yet
+    DATA/scratch/out-<run id>/             mounted at /out while a sandbox lives
+                 aside-<token>/            a conversion at work; uploads/ and scratch/ are emptied at each start
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
-                       out/                mounted at /out while a sandbox lives; gone afterwards
                        log                 framed by log.py
                        result.arrow ...    the outputs, one file per format; result2.arrow ... of the second port
                        device.csv ...      the device port as a table, where somebody asked for it
                        images              one image after the other
+                       receipt.json        what of it was signed; this run's own, also where results are shared
 
 Nothing here opens what a tenant made: bytes are moved, counted and handed on. The data directory is 0700, so the
 permissive modes inside it (a sandbox runs under a uid of its own) are for the mounts only.
@@ -20,19 +22,20 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from controller.errors import EngineError, StorageFull, TooLarge
-from controller.model import Format
+from controller.model import Format, Part, Stored
 
 CHUNK_BYTES = 1 << 20
 _FULL = (
     "the disk of the server's data directory is full: nothing was accepted; "
     "free space there, or delete runs that are no longer needed"
 )
+JOB = "job.json"
 RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
 REPORT_BYTES = 1 << 20
 
@@ -89,17 +92,24 @@ class Outputs:
 
 
 class Workspace:
-    """One run's directory."""
+    """One run's directory; what lives only as long as a sandbox lies in `scratch`, which is emptied at each start."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
+        self._scratch = scratch
         self.input_dir = root / "in"
-        self.output_dir = root / "out"
+        self.output_dir = scratch / f"out-{root.name}"
         self.log = root / LOG
         self.images = root / IMAGES
+        self.receipt = root / "receipt.json"
+        self.receipt_part = root / "receipt.json.part"
 
     def result(self, port: int, format: Format) -> Path:
         return self.root / (_stem(port) + format.suffix)
+
+    def document(self, name: str) -> Path:
+        """A JSON document that a sandbox wrote beside its tables."""
+        return self.root / name
 
     def device(self, format: Format) -> Path:
         return self.root / ("device" + format.suffix)
@@ -107,42 +117,54 @@ class Workspace:
     def describe(self, job: bytes) -> None:
         """Write /in/job.json."""
         with disk_errors():
-            file = self.input_dir / "job.json"
+            file = self.input_dir / JOB
             file.write_bytes(job)
             file.chmod(0o644)
 
     @contextmanager
-    def outputs(self, wanted: Iterable[tuple[int, Format]]) -> Iterator[Outputs]:
+    def outputs(self, wanted: Iterable[tuple[int, Format]], documents: Iterable[str] = ()) -> Iterator[Outputs]:
         """The files that one sandbox may write; what is not kept is gone at the end."""
         with disk_errors():
-            outputs = Outputs(self.output_dir, [*(output_file(*one) for one in wanted), REPORT, IMAGES])
+            tables = (output_file(*one) for one in wanted)
+            outputs = Outputs(self.output_dir, [*tables, *documents, REPORT, IMAGES])
         try:
             yield outputs
         finally:
             outputs.close()
 
     @contextmanager
-    def conversion(self, job: bytes, source: Path | Iterable[bytes]) -> Iterator[Workspace]:
-        """A workspace below this one: a job document, and its input (a file of this run's, linked; or pieces of one).
+    def aside(self, job: bytes, tables: Mapping[str, Path | Iterable[bytes]]) -> Iterator[Workspace]:
+        """A workspace for a moment: a job document and its tables, each a file that is linked, or pieces of one.
 
-        FileNotFoundError when the run was removed.
+        FileNotFoundError when a run was removed meanwhile.
         """
-        inner = Workspace(self.root / f"convert-{secrets.token_hex(8)}")
+        inner = Workspace(self._scratch / f"aside-{secrets.token_hex(8)}", self._scratch)
         try:
             with disk_errors():
                 inner.root.mkdir()
                 inner.input_dir.mkdir()
-                table = inner.input_dir / "dataframe1"
-                if isinstance(source, Path):
-                    os.link(source, table)
-                else:
-                    with table.open("xb") as file:
-                        file.writelines(source)
-                    table.chmod(0o644)
+                for name, source in tables.items():
+                    table = inner.input_dir / name
+                    if isinstance(source, Path):
+                        os.link(source, table)
+                    else:
+                        with table.open("xb") as file:
+                            file.writelines(source)
+                        table.chmod(0o644)
                 inner.describe(job)
             yield inner
         finally:
             shutil.rmtree(inner.root, ignore_errors=True)
+
+    def stored(self) -> Stored:
+        """The bytes of what a finished run keeps, beside its inputs."""
+        sizes = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
+        log_bytes = sizes.pop(LOG, 0)
+        return Stored(output_bytes=sum(sizes.values()), log_bytes=log_bytes)
+
+    def input_bytes(self, shared: Collection[str] = ()) -> int:
+        """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
+        return sum(path.stat().st_size for path in self.input_dir.iterdir() if path.name not in shared)
 
     def open_image(self, offset: int, count: int) -> Iterator[bytes]:
         """A part of the images file, in pieces. FileNotFoundError, at once, when the run was removed."""
@@ -160,11 +182,21 @@ class Workspace:
 
     def link_results(self, target: Workspace) -> None:
         """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
+        own = (self.receipt, self.receipt_part)
         with disk_errors():
             for path in self.root.iterdir():
-                if path.is_file():
+                if path.is_file() and path not in own:
                     os.link(path, target.root / path.name)
             _sync(target.root)
+
+    def remove_parts(self, parts: Collection[Part]) -> None:
+        """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
+        if Part.INPUTS in parts:
+            shutil.rmtree(self.input_dir, ignore_errors=True)
+        for path in list(self.root.iterdir()) if self.root.exists() else ():
+            part = Part.LOG if path.name == LOG else Part.OUTPUTS
+            if path.is_file() and part in parts and path != self.receipt:
+                path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Everything of it, also while a conversion is at work there: under its name nothing comes back."""
@@ -216,6 +248,34 @@ class Staging:
     def remove(self, name: str) -> None:
         (self._in / name).unlink()
 
+    def link(self, name: str, source: Path) -> None:
+        """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
+        with disk_errors():
+            try:
+                os.link(source, self._in / name)
+            except OSError as e:
+                if e.errno != errno.EMLINK:
+                    raise
+                self._renew(source)
+                os.link(source, self._in / name)
+
+    def _renew(self, source: Path) -> None:
+        """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
+        copy that takes its place."""
+        copy = self._root / "renewed"
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        _sync(copy)
+        os.replace(copy, source)
+        _sync(source.parent)
+
+    def link_inputs(self, source: Workspace) -> None:
+        """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""
+        with disk_errors():
+            for path in source.input_dir.iterdir():
+                if path.name != JOB:
+                    os.link(path, self._in / path.name)
+
     def seal(self, target: Path) -> None:
         """Everything onto the disk, then to its place: after this the inputs survive a power cut."""
         with disk_errors():
@@ -236,12 +296,13 @@ class Workspaces:
     def __init__(self, data_dir: Path, min_free_bytes: int = 0) -> None:
         self._min_free_bytes = min_free_bytes
         self._uploads = data_dir / "uploads"
+        self._scratch = data_dir / "scratch"
         self._runs = data_dir / "runs"
-        for directory in (self._uploads, self._runs):
+        for directory in (self._uploads, self._scratch, self._runs):
             directory.mkdir(parents=True, exist_ok=True)
 
     def of(self, run_id: str) -> Workspace:
-        return Workspace(self._runs / run_id)
+        return Workspace(self._runs / run_id, self._scratch)
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
@@ -256,15 +317,13 @@ class Workspaces:
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def remove_strays(self, known: Iterable[str]) -> int:
-        """At start: half-received uploads, and the files of runs that the store does not know."""
-        keep = set(known)
-        strays = [*self._uploads.iterdir(), *(p for p in self._runs.iterdir() if p.name not in keep)]
+    def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
+        """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
+        keep = known(path.name for path in self._runs.iterdir())
+        unknown = (path for path in self._runs.iterdir() if path.name not in keep)
+        strays = [*self._uploads.iterdir(), *self._scratch.iterdir(), *unknown]
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
-        for run in self._runs.iterdir():
-            for leftover in run.glob("convert-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
         return len(strays)
 
 

@@ -5,19 +5,52 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from controller.client.tables import KINDS, kind_of, packing
+from controller.client.tables import KINDS, StoredTable, kind_of, packing
 
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmg]i?b|b)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
+DEFAULT_URL = "http://127.0.0.1:8750"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 INPUT_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def server_options(command: _Command) -> _Command:
+    """--url and --key, for every command that talks to a server."""
+    url = click.option("--url", envvar="AIRLOCK_URL", help=f"Server [default: {DEFAULT_URL}].")
+    key = click.option("--key", envvar="AIRLOCK_KEY", help="API key; safer in AIRLOCK_KEY: ps shows it here.")
+    return url(key(command))
+
+
+DATASET = "dataset:"
+
+
+class TableArgument(click.ParamType[Path | StoredTable]):
+    """A table's file, or `dataset:NAME`, `dataset:NAME@VERSION` for one that the server has."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | StoredTable:
+        if not isinstance(value, str) or not value.startswith(DATASET):
+            return Path(INPUT_FILE.convert(value, param, ctx))
+        return stored_table(value.removeprefix(DATASET))
+
+
+def stored_table(value: str) -> StoredTable:
+    """NAME or NAME@VERSION. Raises click.BadParameter."""
+    name, at, version = value.partition("@")
+    if not name or (at and not (version.isascii() and version.isdigit())):
+        raise click.BadParameter(f"{value!r} is no dataset; write it like NAME or NAME@3")
+    return StoredTable(name, int(version) if at else None)
 
 
 def byte_count(value: str) -> int:

@@ -120,6 +120,19 @@ def show_table(screen: Screen, output: dict[str, Any], source: BinaryIO) -> None
         screen.line(f"... and {', '.join(rest)}")
 
 
+def show_rows(screen: Screen, names: list[str], rows: list[list[object]]) -> None:
+    """Write the rows, as many columns of them as fit."""
+    numbers = [all(isinstance(row[n], int | float | None) for row in rows) for n in range(len(names))]
+    columns = [_Column(_cell(name), "right" if number else "left") for name, number in zip(names, numbers, strict=True)]
+    cells = [tuple(_cell(cell) for cell in row[:COLUMNS_SHOWN]) for row in rows]
+    width = shutil.get_terminal_size().columns if screen.is_terminal("stdout") else _PLAIN_WIDTH
+    shown = _fitting(columns, cells, width)
+    for line in _drawn(columns[:shown], cells, width):
+        screen.line(line)
+    if len(columns) > shown:
+        screen.line(f"... and {_count(len(columns) - shown, 'more column')}")
+
+
 def _fitting(columns: list[_Column], rows: list[tuple[str, ...]], width: int) -> int:
     """How many columns fit side by side, at least one: a number must not be shown without its last digits."""
     from rich.cells import cell_len

@@ -14,9 +14,8 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -31,27 +30,15 @@ from controller.client.errors import (
     json_object,
     refuse_unless_ok,
 )
+from controller.client.follow import FINAL_STATES, Follower, LogRestart, LogText, Run, live_chunks
 from controller.client.multipart import MultipartBody, Part
-from controller.client.sse import parse_events
-from controller.client.tables import ARROW, KINDS, PACKINGS, kind_of
-
-Run = dict[str, Any]
+from controller.client.tables import ARROW, KINDS, PACKINGS, StoredTable, kind_of
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 LOG_SILENCE_SECONDS = 60.0  # while a script is silent, the server sends a keep-alive every 10 s
 WAIT_SECONDS = 20.0  # one look at a run that has not ended: the server answers when it ends, or after this
 PAUSE_SECONDS = 0.1  # between two looks, lest a server that does not hold its answer back be flooded
-
-FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-
-
-@dataclass(frozen=True)
-class LogText:
-    """A piece of a run's log, as its script wrote it."""
-
-    stream: Literal["stdout", "stderr"]
-    text: str
 
 
 class _Bearer(AuthBase):
@@ -92,8 +79,8 @@ class Client:
         self,
         script: Path,
         *,
-        dataframe1: Path | None = None,
-        dataframe2: Path | None = None,
+        dataframe1: Path | StoredTable | None = None,
+        dataframe2: Path | StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
         wait_seconds: float = 0,
@@ -104,7 +91,9 @@ class Client:
         """
         parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
         for name, table in (("dataframe1", dataframe1), ("dataframe2", dataframe2)):
-            if table is not None:
+            if isinstance(table, StoredTable):
+                parts.append(Part(name, json.dumps(table.reference).encode(), "application/json"))
+            elif table is not None:
                 parts.append(Part(name, table, table_type(table), table.name))
         if bundle is not None:
             parts.append(Part("bundle", bundle, "application/zip", bundle.name))
@@ -116,7 +105,7 @@ class Client:
             "/v1/runs",
             data=body,
             headers={"Content-Type": body.content_type},
-            **_waiting(wait_seconds),
+            **waiting(wait_seconds),
         )
 
     def run(self, script: Path, **inputs: Any) -> Run:
@@ -126,7 +115,7 @@ class Client:
 
     def get(self, run_id: str, wait_seconds: float = 0) -> Run:
         """The run as it is now, or as soon as it has ended within `wait_seconds`."""
-        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}", **_waiting(wait_seconds))
+        return self._json("GET", f"/v1/runs/{quote(run_id, safe='')}", **waiting(wait_seconds))
 
     def wait(self, run_id: str) -> Run:
         """The run once it has ended; the server's limits see to it that it does."""
@@ -136,26 +125,25 @@ class Client:
                 return run
             time.sleep(PAUSE_SECONDS)
 
-    def follow_log(self, run_id: str) -> Iterator[LogText | Run]:
+    def follow_log(self, run_id: str) -> Iterator[LogText | LogRestart | Run]:
         """The log while it is written, from its start; the last item is the finished run itself.
 
-        Raises ServerUnreachable when the stream is cut before the run ended: wait() still works then.
+        A connection that breaks is made again, for as long as a server may take to restart, and nothing comes twice.
+        Raises ServerUnreachable when that does not work: wait() may work then.
         """
-        with self._open(
-            "GET",
-            f"/v1/runs/{quote(run_id, safe='')}/log",
-            params={"follow": 1},
-            headers={"Accept": "text/event-stream"},
-            timeout=(CONNECT_SECONDS, LOG_SILENCE_SECONDS),
-        ) as answer:
-            for event in parse_events(_live_chunks(answer)):
-                if event.name in ("stdout", "stderr"):
-                    stream: Literal["stdout", "stderr"] = "stdout" if event.name == "stdout" else "stderr"
-                    yield LogText(stream, str(json_object(event.data)["text"]))
-                elif event.name == "status" and (run := json_object(event.data)).get("status") in FINAL_STATES:
-                    yield run
-                    return
-        raise ServerUnreachable(f"the log of {run_id} was cut off before the run ended")
+
+        @contextlib.contextmanager
+        def connect(last_id: str | None) -> Iterator[Iterator[bytes]]:
+            with self._open(
+                "GET",
+                f"/v1/runs/{quote(run_id, safe='')}/log",
+                params={"follow": 1},
+                headers={"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {}),
+                timeout=(CONNECT_SECONDS, LOG_SILENCE_SECONDS),
+            ) as answer:
+                yield live_chunks(answer)
+
+        return Follower(connect).items()
 
     def log(self, run_id: str) -> str:
         """The log as it is kept."""
@@ -185,6 +173,23 @@ class Client:
         with self._open("GET", path, headers={"Accept": "image/*"}) as answer:
             return receive(_chunks(answer), file)
 
+    def receipt(self, run_id: str) -> bytes:
+        """The signed receipt of a run that has ended: to be kept byte for byte (signing.verified reads it)."""
+        with self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/receipt") as answer:
+            return b"".join(_chunks(answer))
+
+    def runs(self, **filters: Any) -> Iterator[Run]:
+        """The runs of the key's tenant, newest first, page after page; filters as of GET /v1/runs."""
+        return self._pages("/v1/runs", filters)
+
+    def rerun(self, run_id: str, wait_seconds: float = 0) -> Run:
+        """The same run again, as a new one."""
+        return self._json("POST", f"/v1/runs/{quote(run_id, safe='')}/rerun", **waiting(wait_seconds))
+
+    def compare(self, left: str, right: str) -> dict[str, Any]:
+        """Whether two runs gave the same: `same`, and per table a verdict and the first difference."""
+        return self._json("GET", f"/v1/runs/{quote(left, safe='')}/comparison", params={"with": right})
+
     def cancel(self, run_id: str) -> Run:
         """Stop the run if it has not ended yet; the run as it is then."""
         return self._json("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")
@@ -198,6 +203,15 @@ class Client:
         """The environments that the server offers: name, image and packages of each."""
         timeout = (min(CONNECT_SECONDS, timeout_seconds), timeout_seconds)
         return list(self._json("GET", "/v1/environments", timeout=timeout)["items"])
+
+    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor: dict[str, Any] = {}
+        while True:
+            page = self._json("GET", path, params={"limit": 100} | params | cursor)
+            yield from page["items"]
+            if not page["next_cursor"]:
+                return
+            cursor = {"cursor": page["next_cursor"]}
 
     def _open_output(
         self, run_id: str, accept: str, port: int
@@ -228,7 +242,7 @@ class Client:
             raise ServerUnreachable(f"{self.url} cannot be reached, or cut us off: {_root(error)}") from error
 
 
-def _waiting(seconds: float) -> dict[str, Any]:
+def waiting(seconds: float) -> dict[str, Any]:
     """For an answer that the server may hold back for so long."""
     params = {"wait": seconds} if seconds else None
     return {"params": params, "timeout": (CONNECT_SECONDS, READ_SECONDS + seconds)}
@@ -256,12 +270,6 @@ def table_type(table: Path) -> str:
 def _chunks(answer: requests.Response, size: int = 256 * 1024) -> Iterator[bytes]:
     chunks: Iterator[bytes] = answer.iter_content(size)
     return chunks
-
-
-def _live_chunks(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives. Only chunked bodies tell where a piece ends; others are read byte by byte."""
-    chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
-    return _chunks(answer) if chunked else _chunks(answer, 1)
 
 
 def _root(error: BaseException) -> str:

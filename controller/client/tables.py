@@ -14,6 +14,18 @@ class Kind(NamedTuple):
     media_type: str
 
 
+class StoredTable(NamedTuple):
+    """A table that the server has already: a dataset, in one of its versions (None: the newest that is ready)."""
+
+    name: str
+    version: int | None = None
+
+    @property
+    def reference(self) -> dict[str, object]:
+        """How a run's request names it."""
+        return {"dataset": self.name} | ({} if self.version is None else {"version": self.version})
+
+
 KINDS: Mapping[str, Kind] = {
     ".csv": Kind("csv", "text/csv"),
     ".tsv": Kind("tsv", "text/tab-separated-values"),

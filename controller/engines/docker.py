@@ -22,6 +22,7 @@ from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, creat
 from controller.engines.docker_stream import Attachment
 from controller.engines.uids import UidPool
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
+from controller.failpoints import failpoint
 from controller.model import Usage
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class DockerEngine:
             cgroup_version=info.get("CgroupVersion", "1"),
             cgroup_driver=info.get("CgroupDriver", "cgroupfs"),
             image_digest=digest,
+            runtime_version=_component_version(version, self._runtime),
             controls={
                 "seccomp": "seccomp" in options,
                 "apparmor": "apparmor" in options,
@@ -112,6 +114,7 @@ class DockerEngine:
                 finally:
                     if sandbox.asked_for:
                         self._remove(sandbox)
+                        failpoint("container_removed")
         finally:
             with self._lock:
                 del self._live[spec.run_id]
@@ -173,17 +176,20 @@ class DockerEngine:
         request["Image"] = digest  # what was inspected is what runs, whatever the tag points to meanwhile
         sandbox.asked_for = True
         sandbox.container_id = api.create_container_from_config(request, name=spec.name)["Id"]
+        failpoint("container_created")
         attachment = Attachment(
             api.attach_socket(sandbox.container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         )
         try:
             api.start(sandbox.container_id)
+            failpoint("container_started")
             started = time.monotonic()
             counters = cgroup.reader(sandbox.container_id, parent, version=version, driver=driver)
             counters.bound_socket_buffers(_SOCKET_BYTES)  # before the go signal: the script has no socket yet
             ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
             state = self._inspect(sandbox)
             wall = time.monotonic() - started
+            failpoint("container_ended")
         finally:
             attachment.close()
         last = counters.last
@@ -212,6 +218,7 @@ class DockerEngine:
         """
         with suppress(OSError):  # it may have died before it read; its exit code tells
             attachment.send(GO_SIGNAL)
+        failpoint("go_sent")
         ended, give_up, streaming, pause = Ended.EXITED, float("inf"), True, 0.004
         while True:
             now = time.monotonic()
@@ -296,6 +303,11 @@ class DockerEngine:
             return True
         deadline = labels.get(DEADLINE_LABEL, "")
         return deadline.isdecimal() and time.time() > int(deadline) + ORPHAN_SECONDS
+
+
+def _component_version(version: dict[str, Any], name: str) -> str | None:
+    """Docker tells the version of a runtime that it came with, and of no other."""
+    return next((part["Version"] for part in version.get("Components") or [] if part.get("Name") == name), None)
 
 
 @contextmanager

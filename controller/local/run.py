@@ -22,9 +22,10 @@ from typing import Any, BinaryIO, Self, cast
 
 from pydantic import ValidationError
 
-from controller.client.api import LogText, Run, table_type
+from controller.client.api import table_type
 from controller.client.download import receive
-from controller.client.tables import ARROW, packing
+from controller.client.follow import LogText, Run
+from controller.client.tables import ARROW, StoredTable, packing
 from controller.config import Settings
 from controller.engines.base import STDERR, STDOUT, Ended, SandboxResult
 from controller.local.interpreter import Interpreter
@@ -46,7 +47,7 @@ from controller.sandbox_source import sandbox_source
 from controller.services.backend import now
 from controller.services.execution import job_document
 from controller.services.report import judge, read_report
-from controller.services.runs import BUNDLE, SCRIPT
+from controller.services.submission import BUNDLE, SCRIPT
 from controller.web.documents import Options, run_document
 from controller.workspace import IMAGES, Workspace, output_file
 
@@ -81,7 +82,7 @@ class LocalRun:
 
     def __enter__(self) -> Self:
         root = self._rooms.enter_context(tempfile.TemporaryDirectory(prefix="airlock-", ignore_cleanup_errors=True))
-        self._workspace = Workspace(Path(root))
+        self._workspace = Workspace(Path(root), Path(root))
         self._work = Path(root) / "work"
         return self
 
@@ -93,14 +94,14 @@ class LocalRun:
         self,
         script: Path,
         *,
-        dataframe1: Path | None = None,
-        dataframe2: Path | None = None,
+        dataframe1: Path | StoredTable | None = None,
+        dataframe2: Path | StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Run:
         """Start it. Raises LocalRunRefused, UnsendableFile, OSError."""
         wanted = _checked(options or {})
-        tables = {port: table for port, table in ((1, dataframe1), (2, dataframe2)) if table is not None}
+        tables = {port: _file(table) for port, table in ((1, dataframe1), (2, dataframe2)) if table is not None}
         started = now()
         self._run = RunWord(
             id=LOCAL,
@@ -157,6 +158,10 @@ class LocalRun:
             images.seek(image.offset)
             return receive([images.read(image.bytes)], file)
 
+    def receipt(self, run_id: str) -> bytes:
+        """There is none: nobody vouches for what happened on the user's own machine. Raises LocalRunRefused."""
+        raise LocalRunRefused("a local run has no receipt: leave it out with --local")
+
     def cancel(self, run_id: str) -> None:
         """Kill it, with everything that it started."""
         if self._process is not None:
@@ -172,7 +177,7 @@ class LocalRun:
         (inputs / "matplotlibrc").touch()
         job, limits = self._run.job, self._run.limits
         self._outputs = self._rooms.enter_context(self._workspace.outputs(job.wanted))
-        self._workspace.describe(job_document("run", job, limits, job.wanted))
+        self._workspace.describe(job_document(job.task, job, limits, job.wanted))
 
     def _start(self) -> None:
         folders = (self._workspace.input_dir, self._workspace.output_dir, self._work, self._workspace.root / "fonts")
@@ -216,6 +221,12 @@ class LocalRun:
     def _shown(self, run: RunWord) -> Run:
         """The server's document, and that nothing was isolated; the limits of a container are none here."""
         return run_document(run) | {"limits": None, "isolated": False, "python": self._interpreter.path}
+
+
+def _file(table: Path | StoredTable) -> Path:
+    if isinstance(table, StoredTable):
+        raise LocalRunRefused("a dataset lies on the server: save it with `airlock dataset get`, and give that file")
+    return table
 
 
 def _checked(options: Mapping[str, Any]) -> Options:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from controller.errors import ImageMissing
 from controller.image import INVENTORY, MAX_INVENTORY_BYTES, Inventory, parse_inventory
 from controller.services.backend import Backend
-from controller.services.runs import ENVIRONMENT
+from controller.services.submission import ENVIRONMENT
 
 
 @dataclass(frozen=True)

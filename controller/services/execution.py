@@ -4,89 +4,159 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from controller.engines.base import Ended, SandboxResult, SandboxSpec
-from controller.errors import ConversionFailed, EngineError, EngineUnavailable, Unavailable
-from controller.model import CONTRACT_VERSION, Format, Input, Job, Limits, Outcome, Run, Status, Timings
+from controller.errors import ConversionFailed, EngineError, EngineUnavailable, ImageMissing, Unavailable
+from controller.failpoints import failpoint
+from controller.model import (
+    CONTRACT_VERSION,
+    Format,
+    Input,
+    Job,
+    Limits,
+    Outcome,
+    Reason,
+    Run,
+    Status,
+    TaskKind,
+    Timings,
+)
 from controller.runlog import RunLog
+from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
+from controller.services.tidying import tidy
 from controller.workspace import IMAGES, Outputs, Workspace, output_file
 
+AWAY_SECONDS = 2.0
+"""Until a run is tried again that could not be begun because the engine did not answer."""
 _log = structlog.get_logger(__name__)
 
 
-def execute(backend: Backend, run_id: str) -> None:
+def execute(backend: Backend, run_id: str) -> float | None:
     """Claim the run, run it, write down how it ended. Nothing happens when somebody else claimed it before.
 
-    EngineUnavailable, and the run is queued again: the engine does not answer, nothing was begun, try later.
-    A run that is interrupted because the server stops is left as it is: the next start takes it up again.
+    Gives the seconds after which it is to be tried again, when it is queued again: the engine did not answer, or
+    failed while it ran (docs/runs.md, What is tried again). None otherwise.
     """
-    run = backend.store.claim(run_id, now())
+    run = backend.store.claim(run_id, backend.claim(), now())
     if run is None:
-        return
+        return None
+    failpoint("run_claimed")
+    backend.news.changed(run.id)
     began = time.monotonic()
+    outcome: Outcome | None
     try:
         outcome = _run(backend, run)
     except EngineUnavailable as e:
-        if _put_back(backend, run):
-            raise
+        _log.warning("engine_away", run_id=run.id, error=e.detail)
+        if _may_wait(backend, run) and backend.store.release(run.id, run.attempt, begun=False):
+            backend.news.changed(run.id)
+            return AWAY_SECONDS
         outcome = engine_failed(e.detail)
-    except Unavailable as e:
-        _log.error("engine_failed", run_id=run.id, code=e.code, error=e.detail)
+    except ImageMissing as e:
         outcome = engine_failed(e.detail)
-    except OSError as e:
-        _log.error("engine_failed", run_id=run.id, error=str(e))
-        outcome = engine_failed(f"the server could not write the run's files: {e.strerror or e}")
+    except (Unavailable, OSError) as e:
+        seconds = _try_again(backend, run, e)
+        if seconds is not None:
+            return seconds
+        outcome = engine_failed(_detail(e))
     except Exception:  # noqa: BLE001 - a fault of ours must end this run by name, not the thread with its queue
         _log.exception("unforeseen_error", run_id=run.id)
         outcome = engine_failed("this is a fault of the server; its log says more")
     if outcome is None:
-        return
+        if not run.at_most_once and backend.store.release(run.id, run.attempt):
+            return None  # the server stops: the next start takes it up
+        outcome = engine_failed("the server was stopped while it ran, and it may not be begun again (at_most_once)")
+    _end(backend, run, outcome, time.monotonic() - began)
+    return None
+
+
+def _may_wait(backend: Backend, run: Run) -> bool:
+    """Whether a run may still wait for an engine that does not answer. By this process' clock: it does not jump."""
+    first = backend.first_seen.setdefault(run.id, time.monotonic())
+    if time.monotonic() - first < backend.settings.engine_patience_seconds:
+        return True
+    del backend.first_seen[run.id]
+    return False
+
+
+def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> float | None:
+    """Queue the run again after a failure that was not the script's; None when it may not be begun again."""
+    _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=_detail(error))
+    if run.at_most_once or run.failures + 1 >= backend.settings.max_attempts:
+        return None
+    seconds = backend.settings.retry_seconds * 4.0**run.failures
+    later = now() + timedelta(seconds=seconds)
+    if not backend.store.release(run.id, run.attempt, later, failed=True):
+        return None
+    backend.news.changed(run.id)
+    return seconds
+
+
+def _detail(error: Unavailable | OSError) -> str:
+    if isinstance(error, Unavailable):
+        return error.detail
+    return f"the server could not write the run's files: {error.strerror or error}"
+
+
+def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
+    """Write the outcome down, and tell everybody who waits for it."""
+    backend.first_seen.pop(run.id, None)
+    if backend.store.cancel_requested(run.id) and outcome.reason is Reason.ENGINE_ERROR:
+        outcome = Outcome(status=Status.CANCELLED)
     queued = (run.started_at or run.created_at) - run.created_at
-    timings = outcome.timings.model_copy(update={"queue_seconds": queued.total_seconds()})
+    timings = outcome.timings.model_copy(update={"queue_seconds": max(0.0, queued.total_seconds())})
     outcome = outcome.model_copy(update={"timings": timings})
-    _finish(backend, run, outcome)
-    backend.finished.notify(run.id)
-    _log.info(
-        "run_finished",
-        run_id=run.id,
-        status=outcome.status,
-        reason=outcome.reason,
-        seconds=round(time.monotonic() - began, 3),
-    )
+    if not _finish(backend, run, outcome):
+        _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
+        return
+    failpoint("run_finished")
+    backend.news.changed(run.id)
+    if run.job.task is TaskKind.INGEST:
+        _tidy(backend, run)
+    status, reason = outcome.status, outcome.reason
+    _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
+    if run.job.task is TaskKind.RUN:
+        receipts.make_ahead(backend, run)
 
 
-def _put_back(backend: Backend, run: Run) -> bool:
-    """Back to `queued`, if the run may still wait for an engine that does not answer, and nobody cancelled it."""
-    waited = (now() - run.created_at).total_seconds()
-    return waited < backend.settings.engine_patience_seconds and backend.store.release(run.id, run.attempt)
+def _tidy(backend: Backend, run: Run) -> None:
+    try:
+        tidy(backend, run.id)
+    except (Unavailable, OSError) as e:
+        _log.warning("not_tidied", run_id=run.id, error=_detail(e))  # upkeep does it later
 
 
-def _finish(backend: Backend, run: Run, outcome: Outcome) -> None:
+def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
     """Write the outcome down, however long it takes to find room for it: what has ended must not stay `running`."""
+    stored = backend.workspaces.of(run.id).stored()
     pause = 0.5
     while True:
         try:
-            backend.store.finish(run.id, run.attempt, outcome, now())
+            return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
         except Unavailable as e:
             _log.error("outcome_not_stored", run_id=run.id, code=e.code, error=e.detail, next_try_seconds=pause)
             time.sleep(pause)
             pause = min(pause * 2, 30.0)
-        else:
-            return
 
 
 def _run(backend: Backend, run: Run) -> Outcome | None:
     """The run's outcome; None when the server is stopping."""
     workspace = backend.workspaces.of(run.id)
     wanted = run.job.wanted
-    workspace.describe(job_document("run", run.job, run.limits, wanted))
+    if run.attempt > 1:
+        backend.engine.sweep()  # two attempts of one run must never be at work together
+    workspace.describe(job_document(run.job.task, run.job, run.limits, wanted))
+    failpoint("run_described")
     spec = SandboxSpec(
         run_id=run.id,
         attempt=run.attempt,
@@ -95,7 +165,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
         output_dir=workspace.output_dir,
         limits=run.limits,
     )
-    with workspace.outputs(wanted) as outputs:
+    documents = run.job.task.documents
+    with workspace.outputs(wanted, documents) as outputs:
         result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
@@ -103,8 +174,9 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:
-            outcome = judge(result, read_report(outputs), outputs, run.limits, wanted)
-        _collect(outputs, outcome, workspace, wanted)
+            outcome = judge(result, read_report(outputs), outputs, run.limits, wanted, documents)
+        _collect(outputs, outcome, workspace, wanted, documents)
+        failpoint("outputs_kept")
     return outcome.model_copy(
         update={
             "log_bytes": log.bytes,
@@ -123,20 +195,25 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
 def _in_sandbox(
     backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
 ) -> tuple[SandboxResult, RunLog]:
-    log = RunLog(workspace.log, spec.limits.log_bytes)
+    grown = partial(backend.news.grown, spec.run_id)
+    log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
         return backend.engine.run(spec, log.write, still_wanted), log
     finally:
         log.close()
 
 
-def _collect(outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted) -> None:
+def _collect(
+    outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted, documents: tuple[str, ...]
+) -> None:
     """Keep what the outcome speaks of; the rest goes with the directory."""
     if outcome.images:
         outputs.keep(IMAGES, workspace.images)
     if outcome.status is Status.SUCCEEDED:
         for port, format in wanted:
             outputs.keep(output_file(port, format), workspace.result(port, format))
+        for name in documents:
+            outputs.keep(name, workspace.document(name))
 
 
 def convert(
@@ -146,54 +223,61 @@ def convert(
 
     ConversionFailed when the table cannot be written so, EngineError when the sandbox could not be had.
     """
-    workspace = backend.workspaces.of(run.id)
-    # The run's own memory was enough for the table; its time limit may have been one second.
-    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
-    wanted = ((1, target),)
+    job = Job(task=TaskKind.CONVERT, inputs=(source,), output_formats=(target,))
     with backend.conversions:
         if path.exists():
             return path
-        with workspace.conversion(job_document("convert", Job(inputs=(source,)), limits, wanted), data) as inner:
-            spec = SandboxSpec(
-                run_id=f"{run.id}-{inner.root.name}",
-                attempt=1,
-                image=backend.settings.image,
-                input_dir=inner.input_dir,
-                output_dir=inner.output_dir,
-                limits=limits,
-            )
-            with inner.outputs(wanted) as outputs:
-                _converted(backend.engine.run(spec, _forget, lambda: True), outputs, limits, target)
-                outputs.keep(output_file(1, target), path)
+        with aside(backend, run, job, {source.file: data}) as (outcome, outputs):
+            if outcome.error is not None:
+                raise ConversionFailed(f"the result cannot be written as {target}: {outcome.error.message}")
+            outputs.keep(output_file(1, target), path)
+            backend.store.grow(run.id, path.stat().st_size)
     return path
 
 
-def _converted(result: SandboxResult, outputs: Outputs, limits: Limits, target: Format) -> None:
-    """ConversionFailed unless the sandbox wrote the whole file and says so."""
-    if result.ended is Ended.KILLED:
-        raise EngineError("the server is stopping: ask again when it is back")
-    report, name = read_report(outputs), output_file(1, target)
-    whole = report is not None and report.files.get(name) == outputs.size(name)
-    if whole and result.ended is Ended.EXITED and result.exit_code == 0:
-        return
-    error = judge(result, report, outputs, limits, ((1, target),)).error
-    reason = error.message if error else "the conversion did not come to its end"
-    raise ConversionFailed(f"the result cannot be written as {target}: {reason}")
+@contextmanager
+def aside(
+    backend: Backend, run: Run, job: Job, tables: Mapping[str, Path | Iterable[bytes]]
+) -> Iterator[tuple[Outcome, Outputs]]:
+    """Do a job with a run's tables in a sandbox of its own, while somebody waits: how it ended, and what it wrote.
+
+    EngineError when the sandbox could not be had, FileNotFoundError when the run was removed.
+    """
+    # The run's own memory was enough for the table; its time limit may have been one second.
+    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
+    document, documents = job_document(job.task, job, limits, job.wanted), job.task.documents
+    with backend.workspaces.of(run.id).aside(document, tables) as inner:
+        spec = SandboxSpec(
+            run_id=f"{run.id}-{inner.root.name}",
+            attempt=1,
+            image=backend.settings.image,
+            input_dir=inner.input_dir,
+            output_dir=inner.output_dir,
+            limits=limits,
+        )
+        with inner.outputs(job.wanted, documents) as outputs:
+            result = backend.engine.run(spec, _forget, lambda: True)
+            if result.ended is Ended.KILLED:
+                raise EngineError("the server is stopping: ask again when it is back")
+            yield judge(result, read_report(outputs), outputs, limits, job.wanted, documents), outputs
 
 
-def job_document(task: str, job: Job, limits: Limits, wanted: Wanted) -> bytes:
+def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> bytes:
     """/in/job.json of the file contract."""
     document: dict[str, Any] = {
         "version": CONTRACT_VERSION,
-        "task": task,
+        "task": str(task),
         "profile": str(job.profile),
         "dtypes": str(job.dtypes),
-        "inputs": [{"file": input.file, **input.model_dump(mode="json")} for input in job.inputs],
+        "inputs": [
+            {"file": input.file, **input.model_dump(mode="json", exclude={"part", "dataset"})} for input in job.inputs
+        ],
         "bundle": "bundle.zip" if job.bundle else None,
         "outputs": [
             {"port": port, "file": output_file(port, format), "format": str(format)} for port, format in wanted
         ],
         "parameters": job.parameters,
+        "group_by": job.group_by,
         "limits": {
             "output_bytes": limits.output_bytes,
             "images": limits.images,
@@ -206,5 +290,3 @@ def job_document(task: str, job: Job, limits: Limits, wanted: Wanted) -> bytes:
 
 def _forget(stream: int, data: bytes) -> None:
     """The log of a conversion: there is no script in it."""
-
-

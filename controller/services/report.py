@@ -70,7 +70,12 @@ def read_report(outputs: Outputs) -> Report | None:
 
 
 def judge(
-    result: SandboxResult, report: Report | None, outputs: Outputs, limits: Limits, wanted: Wanted
+    result: SandboxResult,
+    report: Report | None,
+    outputs: Outputs,
+    limits: Limits,
+    wanted: Wanted,
+    documents: tuple[str, ...] = (),
 ) -> Outcome:
     """How the run ended. Fields that a sandbox does not know (log, usage, times) are the caller's to add."""
     if result.ended is Ended.DEADLINE:
@@ -81,14 +86,17 @@ def judge(
         message = f"the script needed more than its {mebibytes} MiB of memory (memory_bytes); /work counts as well"
         return _failed(Reason.OUT_OF_MEMORY, _error("0138", "OutOfMemory", message), report)
     if result.exit_code == SUCCEEDED and report is not None and report.outcome == "succeeded":
-        return _succeeded(report, outputs, limits, wanted)
+        return _succeeded(report, outputs, limits, wanted, documents)
     if result.exit_code == FAILED and report is not None and report.error is not None:
         return _failed(Reason(report.reason or "script_error"), report.error, report, _images(report, outputs, limits))
     return _failed(Reason.CRASHED, _error("0085", "Crashed", _last_words(result, report)), None)
 
 
-def _succeeded(report: Report, outputs: Outputs, limits: Limits, wanted: Wanted) -> Outcome:
-    faults = [fault for one in wanted if (fault := _fault(report, outputs, limits, *one))]
+def _succeeded(
+    report: Report, outputs: Outputs, limits: Limits, wanted: Wanted, documents: tuple[str, ...]
+) -> Outcome:
+    faults = [fault for one in wanted if (fault := _table_fault(report, outputs, limits, *one))]
+    faults += [fault for name in documents if (fault := _fault(report, outputs, limits, name))]
     said = {1: report.output, 2: report.output2}
     tables = {
         port: Output(rows=table.rows, columns=table.columns, bytes=outputs.size(output_file(port, Format.ARROW)))
@@ -109,17 +117,24 @@ def _succeeded(report: Report, outputs: Outputs, limits: Limits, wanted: Wanted)
     )
 
 
-def _fault(report: Report, outputs: Outputs, limits: Limits, port: int, format: Format) -> str | None:
-    """Why an output file is not what the report says; counted and looked at from outside, never parsed."""
+def _table_fault(report: Report, outputs: Outputs, limits: Limits, port: int, format: Format) -> str | None:
+    """Why a table's file is not what the report says; counted and looked at from outside, never parsed."""
     name = output_file(port, format)
+    if fault := _fault(report, outputs, limits, name):
+        return fault
+    size = outputs.size(name)
+    ends = [outputs.read_at(name, offset, len(_ARROW_MAGIC)) for offset in (0, max(0, size - len(_ARROW_MAGIC)))]
+    if format is Format.ARROW and ends != [_ARROW_MAGIC, _ARROW_MAGIC]:
+        return f"{name} is not an Arrow file"
+    return None
+
+
+def _fault(report: Report, outputs: Outputs, limits: Limits, name: str) -> str | None:
     size = outputs.size(name)
     if size != report.files.get(name):
         return f"{name} has {size} bytes, the report says {report.files.get(name)}"
     if size > limits.output_bytes:
         return f"{name} has {size} bytes, the limit is {limits.output_bytes}"
-    ends = [outputs.read_at(name, offset, len(_ARROW_MAGIC)) for offset in (0, max(0, size - len(_ARROW_MAGIC)))]
-    if format is Format.ARROW and ends != [_ARROW_MAGIC, _ARROW_MAGIC]:
-        return f"{name} is not an Arrow file"
     return None
 
 

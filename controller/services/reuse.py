@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from controller.errors import EngineError
 from controller.model import Run, Timings, Usage
@@ -15,11 +16,18 @@ from controller.services.backend import Backend, now
 from controller.workspace import CHUNK_BYTES, Staging
 
 
-def content_digest(run: Run, staging: Staging) -> str:
-    """SHA-256 of all that decides a run's result, beside the image: the script, the files, how it is called."""
-    total = hashlib.sha256(json.dumps(run.job.model_dump(mode="json"), sort_keys=True).encode())
+def content_digest(run: Run, staging: Staging, asked: dict[str, Any] | None = None) -> str:
+    """SHA-256 of all that decides a run's result, beside the image: the script, the files, how it is called.
+
+    With `asked`, of a request instead: everything that it asks for.
+    """
+    called = run.job.model_dump(mode="json") if asked is None else asked
+    total = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
     total.update(f"{run.environment}\0{run.script_sha256}".encode())
+    shared = {input.file for input in run.job.inputs if input.dataset is not None}  # named in the job, by its version
     for name in staging.names():
+        if name in shared:
+            continue
         file_digest = hashlib.sha256()
         with staging.path(name).open("rb") as file:
             while piece := file.read(CHUNK_BYTES):
@@ -46,8 +54,10 @@ def reuse(backend: Backend, run: Run) -> Run | None:
     moment = now()
     first = earlier.outcome.reused_from or earlier.id
     outcome = earlier.outcome.model_copy(update={"reused_from": first, "usage": Usage(), "timings": Timings()})
+    stored = backend.workspaces.of(run.id).stored()
+    kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
     ended = {"status": outcome.status, "started_at": moment, "finished_at": moment, "outcome": outcome}
-    return run.model_copy(update=ended)
+    return run.model_copy(update=ended | kept)
 
 
 def _present_digest(backend: Backend) -> str | None:

@@ -1,154 +1,69 @@
-"""The beginning of the corridor, and everything that is asked about a run afterwards."""
+"""Everything that is asked about a run after it was accepted."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from controller.errors import AirlockError, Busy, Conflict, InvalidRequest, NotFound, TooLarge, TooManyRuns
-from controller.model import Caller, Dtypes, Format, Image, Input, Job, Profile, Run, Status, Word
-from controller.runlog import read_frames
+from controller.errors import AirlockError, Busy, Conflict, Gone, NotFound
+from controller.failpoints import failpoint
+from controller.model import Caller, Format, Image, Input, Part, Run, Status, TaskKind
 from controller.services import device
-from controller.services.backend import Backend, now, waiting
+from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
 from controller.services.execution import convert
-from controller.services.reuse import content_digest, reuse
-from controller.services.tenants import new_id
-from controller.store.base import Page
-from controller.workspace import Staging
+from controller.store.base import Page, RunFilter
 
-ENVIRONMENT = "default"
-SCRIPT, BUNDLE = "script.py", "bundle.zip"
-_NO_RUN = "there is no run with this id"
-_LOOK_SECONDS = 1.0
-"""How often a waiting request looks whether its client is still there."""
-_POLL_SECONDS = 0.1
-"""How often a followed log is looked at: a print is on its way to the reader within this time."""
-
-
-class Submission(Word):
-    """What is asked for; the files lie in the staging beside it. A limit that is None is the default's."""
-
-    profile: Profile = Profile.CLASSIC
-    environment: str = ENVIRONMENT
-    timeout_seconds: float | None = None
-    memory_bytes: int | None = None
-    cpus: float | None = None
-    dtypes: Dtypes = Dtypes.NUMPY
-    reuse: bool = False
-    parameters: dict[str, Any] = {}
-    output_format: Format = Format.ARROW
-    inputs: tuple[Input, ...] = ()
-    bundle: bool = False
-
-
-def submit(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
-    """Accept a run: when this returns, its row and its inputs are on the disk, and it will be executed.
-
-    InvalidRequest, TooLarge, TooManyRuns, StorageFull: nothing was accepted, nothing is left.
-    """
-    settings = backend.settings
-    script = _checked_script(staging, settings.max_script_bytes)
-    if submission.environment != ENVIRONMENT:
-        raise InvalidRequest(f"there is no environment {submission.environment!r}; there is {ENVIRONMENT!r}")
-    if submission.bundle and staging.size(BUNDLE) > settings.max_bundle_bytes:
-        size = staging.size(BUNDLE)
-        raise TooLarge(
-            f"the bundle has {size} bytes, the limit is {settings.max_bundle_bytes}",
-            limit=settings.max_bundle_bytes,
-            value=size,
-        )
-    formats = tuple(dict.fromkeys((Format.ARROW, submission.output_format)))
-    job = Job(
-        profile=submission.profile,
-        dtypes=submission.dtypes,
-        inputs=submission.inputs,
-        bundle=submission.bundle,
-        output_formats=formats,
-        parameters=submission.parameters,
-    )
-    limits = settings.limits(submission.timeout_seconds, submission.memory_bytes, submission.cpus)
-    run = Run(
-        id=new_id("run"),
-        tenant_id=caller.tenant_id,
-        status=Status.QUEUED,
-        attempt=0,
-        job=job,
-        limits=limits,
-        environment=submission.environment,
-        script_sha256=hashlib.sha256(script).hexdigest(),
-        created_at=now(),
-    )
-    if submission.reuse:
-        run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
-    workspace = backend.workspaces.of(run.id)
-    staging.seal(workspace.root)
-    run = reuse(backend, run) or run
-    # The files first: a row without its files would be an accepted run that cannot be executed.
-    accepted = False
-    try:
-        accepted = backend.store.add_run(run, settings.max_queued_runs)
-    finally:
-        if not accepted:
-            workspace.remove()
-    if not accepted:
-        limit = settings.max_queued_runs
-        raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
-    if not run.status.final:
-        backend.dispatcher.submit(run.id)
-    return run
-
-
-def _checked_script(staging: Staging, limit_bytes: int) -> bytes:
-    size = staging.size(SCRIPT)
-    if size > limit_bytes:
-        detail = f"the script has {size} bytes, the limit is {limit_bytes}; put modules into the bundle"
-        raise TooLarge(detail, code="script_too_large", limit=limit_bytes, value=size)
-    script = staging.read(SCRIPT, limit_bytes)
-    if not script.strip():
-        raise InvalidRequest("the script is empty", errors=[{"where": "script", "message": "is empty"}])
-    return script
+NO_RUN = "there is no run with this id"
 
 
 def get(backend: Backend, caller: Caller, run_id: str) -> Run:
-    """The run. NotFound for a missing one and for another tenant's, in the same words."""
+    """The run of a script. NotFound for a missing one and for another tenant's, in the same words."""
     run = backend.store.run(caller.tenant_id, run_id)
-    if run is None:
-        raise NotFound(_NO_RUN)
+    if run is None or run.job.task is not TaskKind.RUN:
+        raise NotFound(NO_RUN)
     return run
 
 
 def page(
-    backend: Backend,
-    caller: Caller,
-    limit: int,
-    status: Status | None,
-    created_after: datetime | None,
-    before: tuple[datetime, str] | None,
+    backend: Backend, caller: Caller, limit: int, wanted: RunFilter, before: tuple[datetime, str] | None
 ) -> Page:
-    return backend.store.runs(caller.tenant_id, limit, status=status, created_after=created_after, before=before)
+    return backend.store.runs(caller.tenant_id, limit, wanted, before)
+
+
+def position(backend: Backend, run: Run) -> int | None:
+    """How many turns until a queued run begins, 1 when it is next; None when it does not wait for a turn."""
+    return backend.dispatcher.position(run.id) if run.status is Status.QUEUED else None
 
 
 def wait(backend: Backend, caller: Caller, run_id: str, seconds: float, client_is_gone: Callable[[], bool]) -> Run:
-    """The run when it has ended, or as it is after this time, or when waiting makes no sense any more.
+    """The run when it has ended, or as it is after this time, or when waiting makes no sense any more."""
+    return wait_for(backend, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone)
+
+
+def wait_for(
+    backend: Backend, run_id: str, look: Callable[[], Run], seconds: float, client_is_gone: Callable[[], bool]
+) -> Run:
+    """Wait for a run's end; `look` gives the run as it is, and may raise when it is gone.
 
     Where too many requests wait already, it is answered at once: a wait is a wish.
     """
-    run = get(backend, caller, run_id)
+    run = look()
     if run.status.final or seconds <= 0:
         return run
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.finished.watch(run_id) as ended:
-        run = get(backend, caller, run_id)
+    with suppress(Busy), waiting(backend), backend.news.watch(run_id) as watch:
+        run = look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
-            if ended.wait(min(left, _LOOK_SECONDS)) or client_is_gone():
+            watch.wait(min(left, LOOK_SECONDS))
+            if watch.changed():
+                run = look()
+            if backend.news.closed or client_is_gone():
                 break
-        return get(backend, caller, run_id)
+        return look()
     return run
 
 
@@ -160,7 +75,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     after = backend.store.request_cancel(caller.tenant_id, run_id, now())
     backend.dispatcher.cancel(run_id)
     if after is not None and after.status.final:
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)
     return get(backend, caller, run_id)
 
 
@@ -169,7 +84,9 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
     get(backend, caller, run_id)
     if not backend.store.delete_run(caller.tenant_id, run_id):
         raise Conflict("the run has not ended: cancel it first")
+    failpoint("row_deleted")
     backend.workspaces.of(run_id).remove()
+    backend.news.changed(run_id)
 
 
 def output(backend: Backend, run: Run, port: int, format: Format) -> Path:
@@ -182,6 +99,7 @@ def output(backend: Backend, run: Run, port: int, format: Format) -> Path:
         raise Conflict(f"the run has no output: its status is {run.status}", code="no_output")
     if port not in run.job.profile.output_ports:
         raise Conflict("the run has no second table: only the profile `designer` gives one", code="no_output")
+    require(run, Part.OUTPUTS)
     workspace = backend.workspaces.of(run.id)
     source = Input(port=1, format=Format.ARROW)
     data = workspace.result(port, Format.ARROW)
@@ -198,7 +116,7 @@ def _converted(
             return convert(backend, run, source, data, format, path)
     except (AirlockError, FileNotFoundError):
         if backend.store.run(run.tenant_id, run.id) is None:
-            raise NotFound(_NO_RUN) from None
+            raise NotFound(NO_RUN) from None
         raise
 
 
@@ -217,57 +135,36 @@ def device_records(backend: Backend, run: Run) -> Iterator[bytes]:
     try:
         return itertools.chain([next(pieces)], pieces)
     except FileNotFoundError:
-        raise NotFound(_NO_RUN) from None
+        raise NotFound(NO_RUN) from None
 
 
 def device_page(backend: Backend, run: Run) -> Iterator[bytes]:
     """The device port as an HTML page; of a run that goes on, as far as it is."""
+    require(run, Part.LOG)
+    require(run, Part.OUTPUTS)
     return device.page(backend, run)
 
 
 def _require_end(run: Run) -> None:
     if not run.status.final:
         raise Conflict(f"the device port is a table when the run has ended: its status is {run.status}")
+    require(run, Part.LOG)
+    require(run, Part.OUTPUTS)
 
 
 def image(backend: Backend, run: Run, name: str) -> tuple[Image, Iterator[bytes]]:
     """The image of this name, and its bytes in pieces. NotFound."""
     for stored in run.outcome.images if run.outcome else ():
         if stored.name == name:
+            require(run, Part.OUTPUTS)
             try:
                 return stored, backend.workspaces.of(run.id).open_image(stored.offset, stored.bytes)
             except FileNotFoundError:
-                raise NotFound(_NO_RUN) from None
+                raise NotFound(NO_RUN) from None
     raise NotFound("the run has no image of this name")
 
 
-def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log so far: (stream, bytes) in order."""
-    for stream, data, _ in read_frames(backend.workspaces.of(run.id).log):
-        yield stream, data
-
-
-def follow(
-    backend: Backend, caller: Caller, run_id: str, client_is_gone: Callable[[], bool]
-) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written.
-
-    Busy when too many requests wait. Ends early when the client is gone or the server stops.
-    """
-    path, offset = backend.workspaces.of(run_id).log, 0
-    with waiting(backend), backend.finished.watch(run_id) as ended:
-        run: Run | None = get(backend, caller, run_id)
-        while run is not None:
-            final = run.status.final
-            for stream, data, end in read_frames(path, offset):
-                offset = end
-                yield stream, data
-            if final:
-                yield run
-                return
-            if backend.finished.closed or client_is_gone():
-                return
-            if ended.wait(_POLL_SECONDS):
-                ended.clear()
-                run = backend.store.run(caller.tenant_id, run_id)  # None: deleted as soon as it ended
-            yield None
+def require(run: Run, part: Part) -> None:
+    """Gone when retention has removed this part of a run's files."""
+    if part in run.removed:
+        raise Gone(f"the {part} of this run were removed: the server keeps them for a time (`removed` says which)")

@@ -1,72 +1,50 @@
-"""The store on SQLAlchemy: SQLite by default. SQL is written here and nowhere else."""
+"""The store on SQLAlchemy: SQLite by default. SQL is written in this folder and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
-    Connection,
-    RowMapping,
-    create_engine,
+    ColumnElement,
+    Select,
+    and_,
     delete,
-    event,
     exists,
     func,
     insert,
-    literal,
+    or_,
     select,
-    text,
     tuple_,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
-from controller.errors import Conflict, StorageFull, StoreError
-from controller.model import Outcome, Run, Status
-from controller.store.base import Key, Page
-from controller.store.tables import api_keys, runs, tenants
+from controller.errors import Conflict
+from controller.model import Outcome, Part, Run, Status, Stored, TaskKind, Waiting
+from controller.store.base import Added, Claim, Idempotent, Key, Page, RunFilter
+from controller.store.database import Database
+from controller.store.rows import FINAL, ended_with, fitting, insert_run, run_of
+from controller.store.tables import api_keys, idempotency_keys, runs, tenants
 
-_FINAL = [status for status in Status if status.final]
-_BUSY_MILLISECONDS = 10_000
-PAGE_BYTES = 2 << 20
-"""An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
+_AT_ONCE = 500
+"""Values in one statement; databases bound them."""
+_BYTES = {Part.INPUTS: runs.c.input_bytes, Part.OUTPUTS: runs.c.output_bytes, Part.LOG: runs.c.log_file_bytes}
 
 
 class SqlStore:
-    """See store.base.Store. `url` is SQLAlchemy's."""
+    """See store.base.Store."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = create_engine(url, pool_size=16, max_overflow=256)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _set_up_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reading, self._writing = database.reading, database.writing
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _translated(), self._engine.connect() as connection, connection.begin():
-            yield connection
+    def check(self) -> None:
+        self._database.check()
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        options = {"airlock_writes": True}
-        with _translated(), self._engine.connect().execution_options(**options) as connection, connection.begin():
-            yield connection
-
-    # -- schema ------------------------------------------------------------------------------------------------
-
-    def migrate(self) -> None:
-        """Bring the schema up to this version's. Safe to call at every start."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._writing() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+    def close(self) -> None:
+        self._database.close()
 
     # -- tenants and keys --------------------------------------------------------------------------------------
 
@@ -94,188 +72,196 @@ class SqlStore:
         with self._reading() as db:
             return bool(db.execute(select(exists(select(api_keys.c.id)))).scalar())
 
-    # -- runs ----------------------------------------------------------------------------------------------------
+    # -- accepting and showing runs ------------------------------------------------------------------------------
 
-    def add_run(self, run: Run, max_queued: int) -> bool:
-        values = {column: literal(value, runs.c[column].type) for column, value in _row(run).items()}
-        waiting = (
-            select(func.count())
-            .select_from(runs)
-            .where(runs.c.tenant_id == run.tenant_id, runs.c.status == Status.QUEUED)
-            .scalar_subquery()
-        )
-        row = select(*values.values()).where(waiting < max_queued)
+    def add_run(self, run: Run, max_queued: int, idempotent: Idempotent | None = None) -> Added:
         with self._writing() as db:
-            return db.execute(insert(runs).from_select(list(values), row)).rowcount == 1
+            return insert_run(db, run, max_queued, idempotent)
+
+    def idempotent(self, tenant_id: str, key: str) -> Idempotent | None:
+        query = select(idempotency_keys).where(
+            idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key == key
+        )
+        with self._reading() as db:
+            row = db.execute(query).mappings().first()
+        return Idempotent(**row) if row else None
+
+    def forget_keys(self, before: datetime) -> int:
+        with self._writing() as db:
+            return db.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < before)).rowcount
 
     def run(self, tenant_id: str, run_id: str) -> Run | None:
         with self._reading() as db:
             query = select(runs).where(runs.c.id == run_id, runs.c.tenant_id == tenant_id)
             row = db.execute(query).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def runs(
-        self,
-        tenant_id: str,
-        limit: int,
-        *,
-        status: Status | None = None,
-        created_after: datetime | None = None,
-        before: tuple[datetime, str] | None = None,
+        self, tenant_id: str, limit: int, wanted: RunFilter | None = None, before: tuple[datetime, str] | None = None
     ) -> Page:
-        query = select(runs).where(runs.c.tenant_id == tenant_id)
-        if status is not None:
-            query = query.where(runs.c.status == status)
-        if created_after is not None:
-            query = query.where(runs.c.created_at > created_after)
+        query = select(runs).where(runs.c.tenant_id == tenant_id, runs.c.task == TaskKind.RUN)
+        query = query.where(*_filter(wanted or RunFilter()))
         if before is not None:
             query = query.where(tuple_(runs.c.created_at, runs.c.id) < before)
         query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
         weights = query.with_only_columns(func.coalesce(func.length(runs.c.outcome), 0))
         with self._reading() as db:
-            count = _fitting(list(db.execute(weights).scalars()))
-            found = [_run(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
+            count = fitting(list(db.execute(weights).scalars()))
+            found = [run_of(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
         size = min(limit, count, len(found))
         page, more = found[:size], len(found) > size
         return Page(runs=tuple(page), before=(page[-1].created_at, page[-1].id) if more else None)
 
     def reusable(self, tenant_id: str, content_sha256: str) -> Run | None:
         same = (runs.c.tenant_id == tenant_id) & (runs.c.content_sha256 == content_sha256)
-        query = select(runs).where(same, runs.c.status == Status.SUCCEEDED).order_by(runs.c.created_at.desc()).limit(1)
+        whole = (runs.c.status == Status.SUCCEEDED) & (runs.c.output_bytes > 0)
+        query = select(runs).where(same, whole).order_by(runs.c.created_at.desc()).limit(1)
         with self._reading() as db:
             row = db.execute(query).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
-    def claim(self, run_id: str, now: datetime) -> Run | None:
+    # -- executing them ------------------------------------------------------------------------------------------
+
+    def claim(self, run_id: str, claim: Claim, now: datetime) -> Run | None:
         statement = (
             update(runs)
             .where(runs.c.id == run_id, runs.c.status == Status.QUEUED)
-            .values(status=Status.RUNNING, attempt=runs.c.attempt + 1, started_at=now)
+            .values(status=Status.RUNNING, attempt=runs.c.attempt + 1, started_at=now, **claim.model_dump())
             .returning(*runs.c)
         )
         with self._writing() as db:
             row = db.execute(statement).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
-    def release(self, run_id: str, attempt: int) -> bool:
-        claimed = (runs.c.id == run_id) & (runs.c.status == Status.RUNNING) & (runs.c.attempt == attempt)
-        statement = update(runs).where(claimed, runs.c.cancel_requested == 0)
+    def renew(self, run_ids: Collection[str], claim: Claim) -> None:
+        for some in _in_parts(run_ids):
+            held = (runs.c.status == Status.RUNNING) & (runs.c.owner == claim.owner) & runs.c.id.in_(some)
+            with self._writing() as db:
+                db.execute(update(runs).where(held).values(lease_until=claim.lease_until))
+
+    def release(
+        self,
+        run_id: str,
+        attempt: int,
+        not_before: datetime | None = None,
+        *,
+        failed: bool = False,
+        begun: bool = True,
+    ) -> bool:
+        counts = {"failures": runs.c.failures + int(failed), "attempt": runs.c.attempt - int(not begun)}
+        statement = update(runs).where(_claimed(run_id, attempt), runs.c.cancel_requested == 0)
         with self._writing() as db:
-            return db.execute(statement.values(status=Status.QUEUED, started_at=None)).rowcount == 1
+            return db.execute(statement.values(_QUEUED | counts | {"not_before": not_before})).rowcount == 1
 
-    def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime) -> bool:
-        statement = (
-            update(runs)
-            .where(runs.c.id == run_id, runs.c.status == Status.RUNNING, runs.c.attempt == attempt)
-            .values(_finished(outcome, now))
-        )
+    def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime, stored: Stored) -> bool:
+        kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
+        statement = update(runs).where(_claimed(run_id, attempt)).values(ended_with(outcome, now) | kept)
         with self._writing() as db:
             return db.execute(statement).rowcount == 1
 
     def request_cancel(self, tenant_id: str, run_id: str, now: datetime) -> Run | None:
         mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id)
         with self._writing() as db:
-            cancelled = _finished(Outcome(status=Status.CANCELLED), now)
+            cancelled = ended_with(Outcome(status=Status.CANCELLED), now)
             db.execute(update(runs).where(mine, runs.c.status == Status.QUEUED).values(cancelled))
             db.execute(update(runs).where(mine, runs.c.status == Status.RUNNING).values(cancel_requested=1))
             row = db.execute(select(runs).where(mine)).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def cancel_requested(self, run_id: str) -> bool:
         with self._reading() as db:
             return bool(db.execute(select(runs.c.cancel_requested).where(runs.c.id == run_id)).scalar())
 
-    def recover(self, max_attempts: int, lost: Outcome, now: datetime) -> list[str]:
-        interrupted = runs.c.status == Status.RUNNING
-        cancelled = _finished(Outcome(status=Status.CANCELLED), now)
+    def recover(self, max_failures: int, lost: Outcome, now: datetime, *, all_owners: bool) -> list[str]:
+        abandoned: ColumnElement[bool] = runs.c.status == Status.RUNNING
+        if not all_owners:
+            abandoned = and_(abandoned, runs.c.lease_until < now)
+        spent = or_(runs.c.at_most_once, runs.c.failures + 1 >= max_failures)
+        cancelled = ended_with(Outcome(status=Status.CANCELLED), now)
+        ids: list[str] = []
         with self._writing() as db:
-            db.execute(update(runs).where(interrupted, runs.c.cancel_requested == 1).values(cancelled))
-            db.execute(update(runs).where(interrupted, runs.c.attempt >= max_attempts).values(_finished(lost, now)))
-            db.execute(update(runs).where(interrupted).values(status=Status.QUEUED, started_at=None))
-            queued = select(runs.c.id).where(runs.c.status == Status.QUEUED).order_by(runs.c.created_at, runs.c.id)
-            return list(db.execute(queued).scalars())
+            for which, values in ((runs.c.cancel_requested == 1, cancelled), (spent, ended_with(lost, now))):
+                statement = update(runs).where(abandoned, which).values(values).returning(runs.c.id)
+                ids += db.execute(statement).scalars()
+            db.execute(update(runs).where(abandoned).values(_QUEUED | {"failures": runs.c.failures + 1}))
+        return ids
+
+    def waiting(self) -> list[Waiting]:
+        query = select(runs.c.id.label("run_id"), runs.c.tenant_id, runs.c.priority, runs.c.not_before)
+        query = query.where(runs.c.status == Status.QUEUED).order_by(runs.c.created_at, runs.c.id)
+        with self._reading() as db:
+            return [Waiting(**row) for row in db.execute(query).mappings()]
+
+    # -- removing ------------------------------------------------------------------------------------------------
 
     def delete_run(self, tenant_id: str, run_id: str) -> bool:
-        mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id) & runs.c.status.in_(_FINAL)
+        mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id) & runs.c.status.in_(FINAL)
         with self._writing() as db:
-            return db.execute(delete(runs).where(mine)).rowcount == 1
+            if db.execute(delete(runs).where(mine)).rowcount != 1:
+                return False
+            db.execute(delete(idempotency_keys).where(idempotency_keys.c.resource_id == run_id))
+            return True
 
-    def run_ids(self) -> list[str]:
+    def known_runs(self, run_ids: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for some in _in_parts(list(run_ids)):
+            with self._reading() as db:
+                found.update(db.execute(select(runs.c.id).where(runs.c.id.in_(some))).scalars())
+        return found
+
+    def expired(self, part: Part | None, before: datetime, limit: int) -> list[Run]:
+        query = select(runs).where(_ENDED, runs.c.finished_at < before)
+        if part is not None:
+            query = query.where(_BYTES[part] > 0)
+        return self._select(query.order_by(runs.c.finished_at).limit(limit))
+
+    def oldest_stored(self, tenant_id: str, limit: int) -> list[Run]:
+        query = select(runs).where(runs.c.tenant_id == tenant_id, _ENDED, _ALL_BYTES > 0)
+        return self._select(query.order_by(runs.c.finished_at).limit(limit))
+
+    def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as db:
-            return list(db.execute(select(runs.c.id)).scalars())
+            return [run_of(row) for row in db.execute(query).mappings()]
 
-    def check(self) -> None:
+    def stored_bytes(self) -> dict[str, int]:
+        query = select(runs.c.tenant_id, func.sum(_ALL_BYTES)).where(runs.c.task == TaskKind.RUN)
         with self._reading() as db:
-            db.execute(text("SELECT 1"))
+            return {tenant_id: int(total or 0) for tenant_id, total in db.execute(query.group_by(runs.c.tenant_id))}
 
-    def close(self) -> None:
-        self._engine.dispose()
+    def mark_removed(self, run_id: str, parts: Collection[Part]) -> None:
+        this = runs.c.id == run_id
+        with self._writing() as db:
+            removed = db.execute(select(runs.c.removed).where(this)).scalar() or []
+            marked = [str(part) for part in Part if part in parts or part in removed]
+            db.execute(update(runs).where(this).values(removed=marked, **{_BYTES[part].name: 0 for part in parts}))
 
-
-def _fitting(weights: list[int]) -> int:
-    """How many of the first rows are read together: one at least, and no more than PAGE_BYTES of outcomes."""
-    total = 0
-    for count, weight in enumerate(weights):
-        total += weight
-        if total > PAGE_BYTES and count:
-            return count
-    return len(weights)
-
-
-def _row(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "tenant_id": run.tenant_id,
-        "status": str(run.status),
-        "attempt": run.attempt,
-        "cancel_requested": 0,
-        "script_sha256": run.script_sha256,
-        "content_sha256": run.content_sha256,
-        "environment": run.environment,
-        "job": run.job.model_dump(mode="json"),
-        "limits": run.limits.model_dump(mode="json"),
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "outcome": run.outcome.model_dump(mode="json") if run.outcome else None,
-    }
+    def grow(self, run_id: str, output_bytes: int) -> None:
+        with self._writing() as db:
+            larger = runs.c.output_bytes + output_bytes
+            db.execute(update(runs).where(runs.c.id == run_id).values(output_bytes=larger))
 
 
-def _run(row: RowMapping) -> Run:
-    values = {name: value for name, value in row.items() if name != "cancel_requested"}
-    return Run.model_validate(values)
+_ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
+"""What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
+_ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes
+_QUEUED: dict[str, Any] = {"status": str(Status.QUEUED), "started_at": None, "owner": None, "lease_until": None}
 
 
-def _finished(outcome: Outcome, now: datetime) -> dict[str, Any]:
-    return {"status": str(outcome.status), "outcome": outcome.model_dump(mode="json"), "finished_at": now}
+def _claimed(run_id: str, attempt: int) -> ColumnElement[bool]:
+    return and_(runs.c.id == run_id, runs.c.status == Status.RUNNING, runs.c.attempt == attempt)
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transactions begin too late (after the first SELECT) and lose updates: we begin them.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",  # what was accepted survives a power cut
-        "foreign_keys=ON",
-        f"busy_timeout={_BUSY_MILLISECONDS}",
-        "secure_delete=ON",  # deleted means gone from the file too
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _filter(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    equal = {"status": wanted.status, "script_sha256": wanted.script_sha256, "batch_id": wanted.batch_id}
+    conditions: list[ColumnElement[bool]]
+    conditions = [runs.c[name] == value for name, value in equal.items() if value is not None]
+    if wanted.created_after is not None:
+        conditions.append(runs.c.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(runs.c.created_at < wanted.created_before)
+    return conditions
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("airlock_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The driver's exceptions, as ours."""
-    try:
-        yield
-    except DBAPIError as e:
-        if "full" in str(e.orig) or "disk I/O error" in str(e.orig):
-            raise StorageFull(f"the database cannot write: {e.orig}; free space on the data directory's disk") from e
-        raise StoreError(f"the database does not answer: {e.orig}") from e
+def _in_parts(values: Collection[str]) -> Iterable[list[str]]:
+    known = list(values)
+    return (known[first : first + _AT_ONCE] for first in range(0, len(known), _AT_ONCE))

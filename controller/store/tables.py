@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -16,6 +18,8 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import Dialect
 
@@ -80,7 +84,55 @@ runs = Table(
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
     Column("outcome", JSON),
-    Index(None, "tenant_id", "created_at", "id"),
+    Column("task", String(16), nullable=False, server_default="run"),
+    Column("priority", String(16), nullable=False, server_default="normal"),
+    Column("at_most_once", Boolean, nullable=False, server_default=false()),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("not_before", UtcTime),  # of a run that waits before it is begun again
+    Column("owner", String(40)),  # the server process that claimed it
+    Column("lease_until", UtcTime),  # after this moment, the owner is taken for dead
+    Column("rerun_of", String(40)),
+    Column("batch_id", String(40)),
+    Column("item", Integer),
+    Column("input_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("output_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("log_file_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("removed", JSON, nullable=False, server_default="[]"),
     Index(None, "status", "created_at"),
     Index(None, "tenant_id", "content_sha256"),
+    # One for each filter of a list, so that each page costs the same at a million runs.
+    Index(None, "tenant_id", "task", "created_at", "id"),
+    Index(None, "tenant_id", "task", "status", "created_at", "id"),
+    Index(None, "tenant_id", "task", "script_sha256", "created_at", "id"),
+    Index(None, "batch_id", "created_at", "id"),
+    Index(None, "tenant_id", "finished_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("resource_id", String(40), nullable=False, index=True),  # what the first request made
+    Column("created_at", UtcTime, nullable=False, index=True),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("run_id", String(40), nullable=False, index=True),  # of its ingest; gone when the version was deleted
+    Column("format", String(16), nullable=False),
+    Column("compression", String(16)),
+    Column("source_bytes", BigInteger, nullable=False),
+    Column("source_sha256", String(64), nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("deleted_at", UtcTime),  # the row stays: its number is never given again
+    UniqueConstraint("tenant_id", "name", "version"),
+    Index(None, "tenant_id", "created_at", "id"),
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.config import MIN_MEMORY_BYTES
 from controller.model import (
@@ -16,6 +16,8 @@ from controller.model import (
     InputTable,
     Limits,
     Output,
+    Part,
+    Priority,
     Profile,
     Reading,
     Reason,
@@ -26,6 +28,7 @@ from controller.model import (
     Timings,
     Usage,
 )
+from controller.services.datasets import NAME
 
 
 class Document(BaseModel):
@@ -41,6 +44,10 @@ class Options(Document):
     dataframe1: Reading | None = None
     dataframe2: Reading | None = None
     reuse: bool = False
+    at_most_once: Annotated[bool, Field(description="never begun a second time, whatever interrupts it")] = False
+    priority: Annotated[
+        Priority | None, Field(description="among your own; interactive with `wait`, else normal")
+    ] = None
     environment: Annotated[str, Field(min_length=1, max_length=100)] = "default"
     timeout_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     memory_bytes: Annotated[int | None, Field(ge=MIN_MEMORY_BYTES)] = None
@@ -49,19 +56,48 @@ class Options(Document):
     output_format: Format = Format.ARROW
 
 
-class Records(Document):
-    """A small table inside the JSON body: one object for each row."""
+DatasetName = Annotated[str, Field(pattern=NAME, description="1 to 100 of A-Z a-z 0-9 . _ -, no dot ahead")]
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
-    records: list[dict[str, Any]]
+
+class DatasetReference(Document):
+    """A table that is kept as a dataset: this version of it, or the newest that is ready."""
+
+    dataset: DatasetName
+    version: VersionNumber | None = None
+
+
+class Table(Document):
+    """A small table inside the JSON body (one object for each row), or a dataset."""
+
+    records: list[dict[str, Any]] | None = None
+    dataset: DatasetName | None = None
+    version: VersionNumber | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.records is None) == (self.dataset is None):
+            raise ValueError("a table is either `records` or a `dataset`")
+        if self.version is not None and self.dataset is None:
+            raise ValueError("`version` goes with a `dataset`")
+        return self
 
 
 class SubmitBody(Document):
     """POST /v1/runs with a JSON body; files go in a multipart/form-data body instead."""
 
     script: str
-    dataframe1: Records | None = None
-    dataframe2: Records | None = None
+    dataframe1: Table | None = None
+    dataframe2: Table | None = None
     options: Options = Options()
+
+
+class UsedDataset(Document):
+    """The version of a dataset that a port of a run is connected to."""
+
+    port: int
+    name: str
+    version: int
 
 
 class RunDocument(Document):
@@ -73,6 +109,7 @@ class RunDocument(Document):
     error: ScriptError | None
     warnings: list[RunWarning]
     inputs: list[InputTable]
+    datasets: Annotated[list[UsedDataset], Field(description="which of its inputs are datasets, from the start")]
     output: Output | None
     output2: Output | None
     images: list[Image]
@@ -83,14 +120,21 @@ class RunDocument(Document):
     usage: Usage
     timings: Timings
     attempt: int
+    priority: Priority
+    at_most_once: bool
+    position: Annotated[int | None, Field(description="turns until it begins, of a queued run that is asked for alone")]
     script_sha256: str
     reused_from: str | None
+    rerun_of: str | None
+    batch_id: str | None
+    item: int | None
+    removed: Annotated[list[Part], Field(description="what retention has removed of its files")]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
-def run_document(run: Run) -> dict[str, Any]:
+def run_document(run: Run, position: int | None = None) -> dict[str, Any]:
     """A run as the API shows it."""
     outcome = run.outcome
     document = RunDocument(
@@ -100,6 +144,11 @@ def run_document(run: Run) -> dict[str, Any]:
         error=outcome.error if outcome else None,
         warnings=list(outcome.warnings) if outcome else [],
         inputs=list(outcome.inputs) if outcome else [],
+        datasets=[
+            UsedDataset(port=input.port, name=input.dataset.name, version=input.dataset.version)
+            for input in run.job.inputs
+            if input.dataset is not None
+        ],
         output=outcome.output if outcome else None,
         output2=outcome.output2 if outcome else None,
         images=[Image(**image.model_dump(exclude={"offset"})) for image in outcome.images] if outcome else [],
@@ -110,8 +159,15 @@ def run_document(run: Run) -> dict[str, Any]:
         usage=outcome.usage if outcome else Usage(),
         timings=outcome.timings if outcome else Timings(),
         attempt=run.attempt,
+        priority=run.priority,
+        at_most_once=run.at_most_once,
+        position=position,
         script_sha256=run.script_sha256,
         reused_from=outcome.reused_from if outcome else None,
+        rerun_of=run.rerun_of,
+        batch_id=run.batch_id,
+        item=run.item,
+        removed=list(run.removed),
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -152,14 +208,28 @@ class WaitQuery(Document):
     wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds to wait for the run's end")] = 0
 
 
+class CreateHeader(BaseModel):
+    """Of a request that makes something."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(alias="Idempotency-Key", description="sending a request again with the same key does it once"),
+    ] = None
+
+
 class ListQuery(Document):
     status: Status | None = None
+    script: Annotated[
+        str | None, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the script, as `script_sha256`")
+    ] = None
+    batch: Annotated[str | None, Field(max_length=100, description="id of the batch that the runs belong to")] = None
     created_after: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
+    created_before: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
     # A run may carry a mebibyte of its script's words: the page bounds what one answer costs the server.
     limit: Annotated[int, Field(ge=1, le=100)] = 50
     cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
 
-    @field_validator("created_after")
+    @field_validator("created_after", "created_before")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         try:
@@ -174,6 +244,25 @@ class LogQuery(Document):
     style: Annotated[
         Literal["plain", "module"], Field(description="module: as the Execute Python Script module wrote its log")
     ] = "plain"
+
+
+class LogHeader(BaseModel):
+    """Other headers may come with it."""
+
+    last_event_id: Annotated[
+        str | None,
+        Field(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{1,9}-[0-9]{1,15}$",
+            description="for events: the id of the last one that arrived; the stream goes on after it",
+        ),
+    ] = None
+
+
+class ComparisonQuery(Document):
+    other: Annotated[
+        str, Field(alias="with", max_length=100, description="the run to compare with: it is on the right")
+    ]
 
 
 class NoQuery(Document):

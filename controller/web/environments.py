@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint, Tag
 
 from controller.services.backend import Backend
 from controller.services.environments import Described, Environments
-from controller.services.runs import ENVIRONMENT
+from controller.services.submission import ENVIRONMENT
 from controller.web import auth
 from controller.web.documents import Document, NoQuery
 from controller.web.refusals import answers

@@ -6,10 +6,12 @@ uploads a gigabyte to learn of a misspelt name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
+from controller.config import KIB
 from controller.errors import InvalidRequest, TooLarge
 from controller.web.body import Body
 from controller.web.multipart import Head, split
@@ -18,12 +20,15 @@ from controller.workspace import Staging, disk_errors
 
 @dataclass(frozen=True)
 class Rule:
-    """What a part may be. `limit_bytes` None: as much as the body may have; `text`: a text field will do."""
+    """What a part may be. `limit_bytes` None: as much as the body may have; `text`: a text field will do;
+    `reference`: instead of a file, JSON that says where one is; `hashed`: its SHA-256 is wanted."""
 
     file: str
     limit_bytes: int | None = None
     text: bool = False
     code: str | None = None
+    reference: bool = False
+    hashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class Part:
 
     file_name: str
     media_type: str
+    is_reference: bool = False
+    bytes: int = 0
+    sha256: str = ""
+    """Where the rule asks for it."""
+
+
+REFERENCE_BYTES = 4 * KIB
+_REFERENCE_TYPE = "application/json"
+_OR_REFERENCE = f"; or without one as {_REFERENCE_TYPE}, when it names a dataset"
 
 
 def receive_parts(
@@ -48,8 +62,19 @@ def receive_parts(
     piece = next(pieces, None)
     while isinstance(piece, Head):
         name = _permitted(piece, rules, elsewhere, found)
-        found[name] = Part(file_name=piece.file_name or "", media_type=piece.media_type)
-        piece = _save(pieces, name, rules[name], staging)
+        rule = rules[name]
+        is_reference = rule.reference and piece.file_name is None
+        if is_reference:
+            rule = replace(rule, limit_bytes=REFERENCE_BYTES)
+        head, digest = piece, hashlib.sha256() if rule.hashed else None
+        piece, size = _save(pieces, name, rule, staging, digest)
+        found[name] = Part(
+            file_name=head.file_name or "",
+            media_type=head.media_type,
+            is_reference=is_reference,
+            bytes=size,
+            sha256=digest.hexdigest() if digest else "",
+        )
     return found
 
 
@@ -70,8 +95,9 @@ def _permitted(head: Head, rules: Mapping[str, Rule], elsewhere: Mapping[str, st
         _refuse(name[:100], f"unknown part; known are {', '.join(rules)}")
     if name in found:
         _refuse(name, "was sent twice")
-    if head.file_name is None and not rules[name].text:
-        _refuse(name, "must be sent as a file, with a file name")
+    rule = rules[name]
+    if head.file_name is None and not rule.text and not (rule.reference and head.media_type == _REFERENCE_TYPE):
+        _refuse(name, "must be sent as a file, with a file name" + (_OR_REFERENCE if rule.reference else ""))
     if head.encoding not in ("binary", "8bit", "7bit"):
         _refuse(name, "a Content-Transfer-Encoding is not read: send the bytes as they are")
     return name
@@ -81,16 +107,20 @@ def _refuse(where: str, message: str) -> NoReturn:
     raise InvalidRequest(f"{where}: {message}", errors=[{"where": where, "message": message}])
 
 
-def _save(pieces: Iterator[Head | bytes], name: str, rule: Rule, staging: Staging) -> Head | None:
-    """Write a part's data; return the head of the next one."""
+def _save(
+    pieces: Iterator[Head | bytes], name: str, rule: Rule, staging: Staging, digest: hashlib._Hash | None
+) -> tuple[Head | None, int]:
+    """Write a part's data; return the head of the next one, and the bytes of this one."""
     size = 0
     with disk_errors(), staging.open(rule.file) as file:
         for piece in pieces:
             if isinstance(piece, Head):
-                return piece
+                return piece, size
             size += len(piece)
             if rule.limit_bytes is not None and size > rule.limit_bytes:
                 detail = f"{name}: more than {rule.limit_bytes} bytes were sent, which is the limit"
                 raise TooLarge(detail, code=rule.code, limit=rule.limit_bytes)
             file.write(piece)
-    return None
+            if digest is not None:
+                digest.update(piece)
+    return None, size

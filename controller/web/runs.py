@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
 from flask_openapi import APIBlueprint, Schema, Tag
 
-from controller.errors import InvalidRequest
+from controller.model import Run
 from controller.services import runs
 from controller.services.backend import Backend
-from controller.web import auth, body, log, results
+from controller.services.submission import rerun
+from controller.services.submission import submit as submit_run
+from controller.store.base import RunFilter
+from controller.web import auth, body, log, receipts, results
+from controller.web.cursors import read_cursor, write_cursor
 from controller.web.documents import (
+    CreateHeader,
     ListQuery,
     NoQuery,
     RunDocument,
@@ -23,11 +26,13 @@ from controller.web.documents import (
     WaitQuery,
     run_document,
 )
+from controller.web.idempotency import idempotency_key
 from controller.web.refusals import answers
 from controller.web.submission import receive
 
 _SCHEMAS = "#/components/schemas"
 _BINARY = {"type": "string", "format": "binary"}
+_ACCEPTED: dict[str | int, Any] = {200: RunDocument, 202: RunDocument}
 _SUBMIT = {
     "required": True,
     "content": {
@@ -38,8 +43,12 @@ _SUBMIT = {
                 "additionalProperties": False,
                 "properties": {
                     "script": {"type": "string", "description": "Python source that defines azureml_main"},
-                    "dataframe1": {**_BINARY, "description": "a table; its format by Content-Type, else by name"},
-                    "dataframe2": {**_BINARY, "description": "a table"},
+                    "dataframe1": {
+                        **_BINARY,
+                        "description": "a table; its format by Content-Type, else by name. Or, without a file name and "
+                        'of the type application/json, a dataset: {"dataset": "name", "version": 1}',
+                    },
+                    "dataframe2": {**_BINARY, "description": "a table, likewise"},
                     "bundle": {**_BINARY, "description": "a zip of modules"},
                     "options": {"type": "string", "description": "JSON, as `options` of the JSON body"},
                 },
@@ -65,6 +74,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     _asking(bp, backend)
     log.routes(bp, backend)
     results.routes(bp, backend)
+    receipts.routes(bp, backend)
     return bp
 
 
@@ -73,18 +83,23 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
         "",
         summary="Submit a run",
         request_body=_SUBMIT,
-        responses={200: RunDocument, 202: RunDocument, **answers(413, 415, 429, 507)},
+        responses=_ACCEPTED | answers(409, 413, 415, 429, 507),
     )
-    def submit(query: WaitQuery) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """202 with the accepted run, or 200 when it ended within `wait` seconds."""
-        caller = auth.caller()
+    def submit(query: WaitQuery, header: CreateHeader) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """202 with the accepted run, or 200 when it ended within `wait` seconds.
+
+        With an `Idempotency-Key` that was used before, the run that the first request made.
+        """
+        key = idempotency_key(request)
         with backend.workspaces.stage() as staging:
-            submission = receive(request, staging, backend.settings)
-            run = runs.submit(backend, caller, staging, submission)
-        if query.wait:
-            seconds = min(query.wait, backend.settings.max_wait_seconds)
-            run = runs.wait(backend, caller, run.id, seconds, body.departure(request.environ))
-        return run_document(run), 200 if run.status.final else 202, {"Location": f"/v1/runs/{run.id}"}
+            submission = receive(request, staging, backend.settings, waits=query.wait > 0)
+            accepted = submit_run(backend, auth.caller(), staging, submission, key)
+        return _accepted(backend, *accepted, query.wait)
+
+    @bp.post("/<run_id>/rerun", summary="The same again", responses=_ACCEPTED | answers(404, 409, 429, 507))
+    def again(path: RunPath, query: WaitQuery, header: CreateHeader) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """A new run of the same script with the same inputs, parameters and limits; answered as a submitted one."""
+        return _accepted(backend, *rerun(backend, auth.caller(), path.run_id, idempotency_key(request)), query.wait)
 
     @bp.post("/<run_id>/cancel", summary="Stop a run", responses={202: RunDocument, **answers(404, 409)})
     def cancel(path: RunPath, query: NoQuery) -> tuple[dict[str, Any], int]:
@@ -101,29 +116,32 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
 def _asking(bp: APIBlueprint, backend: Backend) -> None:
     @bp.get("", summary="List runs, newest first", responses={200: RunList, **answers()})
     def page(query: ListQuery) -> dict[str, Any]:
-        before = _read_cursor(query.cursor) if query.cursor else None
-        found = runs.page(backend, auth.caller(), query.limit, query.status, query.created_after, before)
+        before = read_cursor(query.cursor) if query.cursor else None
+        wanted = RunFilter(
+            status=query.status,
+            script_sha256=query.script,
+            batch_id=query.batch,
+            created_after=query.created_after,
+            created_before=query.created_before,
+        )
+        found = runs.page(backend, auth.caller(), query.limit, wanted, before)
         return {
             "items": [run_document(run) for run in found.runs],
-            "next_cursor": _write_cursor(*found.before) if found.before else None,
+            "next_cursor": write_cursor(*found.before) if found.before else None,
         }
 
     @bp.get("/<run_id>", summary="One run", responses={200: RunDocument, **answers(404)})
     def one(path: RunPath, query: WaitQuery) -> dict[str, Any]:
         """The run as it is, or as it is when it ends within `wait` seconds."""
         seconds = min(query.wait, backend.settings.max_wait_seconds)
-        return run_document(runs.wait(backend, auth.caller(), path.run_id, seconds, body.departure(request.environ)))
+        run = runs.wait(backend, auth.caller(), path.run_id, seconds, body.departure(request.environ))
+        return run_document(run, runs.position(backend, run))
 
 
-def _write_cursor(created_at: datetime, run_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {run_id}".encode()).decode()
-
-
-def _read_cursor(text: str) -> tuple[datetime, str]:
-    """A cursor says where to go on in the caller's own list, so a forged one shows nothing more."""
-    try:
-        created_at, run_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
-        return datetime.fromisoformat(created_at).astimezone(UTC), run_id
-    except (ValueError, OverflowError) as e:  # OverflowError: a year that UTC would move out of the calendar
-        message = "this cursor is none of ours: use a list's next_cursor as it is"
-        raise InvalidRequest(message, errors=[{"where": "cursor", "message": message}]) from e
+def _accepted(backend: Backend, run: Run, new: bool, wait: float) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The answer to a request that makes a run: at once, or when the run has ended in time."""
+    if wait:
+        seconds = min(wait, backend.settings.max_wait_seconds)
+        run = runs.wait(backend, auth.caller(), run.id, seconds, body.departure(request.environ))
+    headers = {"Location": f"/v1/runs/{run.id}"} | ({} if new else {"Idempotency-Replayed": "true"})
+    return run_document(run, runs.position(backend, run)), 200 if run.status.final else 202, headers

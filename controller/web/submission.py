@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Request
 from pydantic import ValidationError
 
 from controller.config import KIB, Settings
 from controller.errors import InvalidRequest, TooLarge, UnsupportedFormat
-from controller.model import Compression, Format, Input
-from controller.services.runs import BUNDLE, SCRIPT, Submission
+from controller.model import Format, Input, Priority, Reading
+from controller.services.submission import BUNDLE, SCRIPT, Submission, Wanted
 from controller.web.body import Body
-from controller.web.documents import Options, SubmitBody
+from controller.web.documents import DatasetReference, Options, SubmitBody
 from controller.web.errors import invalid
-from controller.web.parts import Part, Rule, receive_parts
+from controller.web.parts import REFERENCE_BYTES, Part, Rule, receive_parts
+from controller.web.tables import described
 from controller.workspace import Staging
 
 TABLES = ("dataframe1", "dataframe2")
@@ -29,38 +30,26 @@ _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
 _NO_REF = "stored scripts are not part of this version: send `script`"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OPTIONS_FILE = "options.json"
-_MEDIA_TYPES = {format.media_type: format for format in Format} | {
-    "application/vnd.apache.arrow": Format.ARROW,
-    "application/x-parquet": Format.PARQUET,
-    "application/parquet": Format.PARQUET,
-    "application/csv": Format.CSV,
-}
-_SUFFIXES = {format.suffix: format for format in Format} | {".feather": Format.ARROW, ".ipc": Format.ARROW}
-_PACKED_SUFFIXES = {".gz": Compression.GZIP, ".zst": Compression.ZSTD}
-_PACKED_MEDIA_TYPES = {
-    "application/gzip": Compression.GZIP,
-    "application/x-gzip": Compression.GZIP,
-    "application/zstd": Compression.ZSTD,
-}
-_UNTOLD = ("", "application/octet-stream", "text/plain", *_PACKED_MEDIA_TYPES)
-"""Content types that say nothing of the format, which the file name then tells."""
 
 
-def receive(request: Request, staging: Staging, settings: Settings) -> Submission:
-    """Read the body. InvalidRequest, TooLarge, UnsupportedFormat, StorageFull."""
+def receive(request: Request, staging: Staging, settings: Settings, *, waits: bool = False) -> Submission:
+    """Read the body. InvalidRequest, TooLarge, UnsupportedFormat, StorageFull.
+
+    `waits`: somebody waits for the end of the run.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("a body with a Content-Encoding is not read: send it as it is")
     if request.mimetype == "multipart/form-data":
-        return _multipart(request, staging, settings)
+        return _multipart(request, staging, settings, waits)
     if request.mimetype == "application/json":
-        return _json(request, staging, settings)
+        return _json(request, staging, settings, waits)
     raise UnsupportedFormat("send multipart/form-data or application/json")
 
 
-def _multipart(request: Request, staging: Staging, settings: Settings) -> Submission:
+def _multipart(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     rules = {
         "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
-        **{name: Rule(name) for name in TABLES},
+        **{name: Rule(name, reference=True) for name in TABLES},
         "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
         "options": Rule(_OPTIONS_FILE, OPTIONS_BYTES, text=True),
     }
@@ -68,35 +57,25 @@ def _multipart(request: Request, staging: Staging, settings: Settings) -> Submis
     parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": _NO_REF}, staging)
     if "script" not in parts:
         raise InvalidRequest("script: is missing", errors=[{"where": "script", "message": "is missing"}])
-    inputs = tuple(_input(port, name, parts[name]) for port, name in enumerate(TABLES, 1) if name in parts)
+    tables = [_table(port, name, parts[name], staging) for port, name in enumerate(TABLES, 1) if name in parts]
     options = Options()
     if "options" in parts:
         options = _options(staging.read(_OPTIONS_FILE, OPTIONS_BYTES))
         staging.remove(_OPTIONS_FILE)
-    return _submission(options, inputs, bundle="bundle" in parts)
+    return _submission(options, tables, bundle="bundle" in parts, waits=waits)
 
 
-def _input(port: int, name: str, part: Part) -> Input:
-    """What is known of a table: its format by the part's Content-Type, else by its file name; its packing by both."""
-    file_name = part.file_name.lower()
-    suffix = next((suffix for suffix in _PACKED_SUFFIXES if file_name.endswith(suffix)), "")
-    packed = _PACKED_SUFFIXES.get(suffix) or _PACKED_MEDIA_TYPES.get(part.media_type)
-    return Input(port=port, format=_format(name, part, file_name.removesuffix(suffix)), compression=packed)
-
-
-def _format(name: str, part: Part, file_name: str) -> Format:
-    if part.media_type in _MEDIA_TYPES:
-        return _MEDIA_TYPES[part.media_type]
-    if part.media_type in _UNTOLD:
-        # The longest suffix first: .azureml.json is not any .json.
-        for suffix in sorted(_SUFFIXES, key=len, reverse=True):
-            if file_name.endswith(suffix):
-                return _SUFFIXES[suffix]
-    message = (
-        "neither its content type nor its file name tells a format that is read; "
-        f"send one of {', '.join(format.media_type for format in Format)}"
-    )
-    raise UnsupportedFormat(f"{name}: {message}")
+def _table(port: int, name: str, part: Part, staging: Staging) -> Input | Wanted:
+    if part.is_reference:
+        document = parse_json(staging.read(name, REFERENCE_BYTES), name)
+        staging.remove(name)
+        try:
+            reference = DatasetReference.model_validate(document)
+        except ValidationError as e:
+            raise invalid(e, name) from e
+        return Wanted(port=port, name=reference.dataset, version=reference.version)
+    format, packed = described(name, part.media_type, part.file_name)
+    return Input(port=port, format=format, compression=packed)
 
 
 def _options(data: bytes) -> Options:
@@ -107,7 +86,7 @@ def _options(data: bytes) -> Options:
         raise invalid(e, "options") from e
 
 
-def _json(request: Request, staging: Staging, settings: Settings) -> Submission:
+def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     body = Body(request, settings.max_json_bytes, "send tables as files, in a multipart/form-data body")
     document = parse_json(body.read_all(), "body")
     _refuse_later_fields(document)
@@ -120,12 +99,14 @@ def _json(request: Request, staging: Staging, settings: Settings) -> Submission:
         detail = f"options: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
         raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
     staging.write(SCRIPT, submitted.script.encode())
-    inputs = []
+    tables: list[Input | Wanted] = []
     for port, table in enumerate((submitted.dataframe1, submitted.dataframe2), start=1):
-        if table is not None:
-            inputs.append(Input(port=port, format=Format.JSON))
+        if table is not None and table.dataset is not None:
+            tables.append(Wanted(port=port, name=table.dataset, version=table.version))
+        elif table is not None:
+            tables.append(Input(port=port, format=Format.JSON))
             staging.write(f"dataframe{port}", json.dumps(table.records).encode())
-    return _submission(submitted.options, tuple(inputs), bundle=False)
+    return _submission(submitted.options, tables, bundle=False, waits=waits)
 
 
 def _refuse_later_fields(document: Any) -> None:
@@ -136,35 +117,46 @@ def _refuse_later_fields(document: Any) -> None:
         both = "script and script_ref exclude each other; " if "script" in document else ""
         message = both + _NO_REF
         raise InvalidRequest(message, errors=[{"where": "script_ref", "message": message}])
-    for name in TABLES:
-        table = document.get(name)
-        if isinstance(table, dict) and "dataset" in table:
-            message = "stored datasets are not part of this version: send `records`, or a file in a multipart body"
-            raise InvalidRequest(f"{name}: {message}", errors=[{"where": f"{name}.dataset", "message": message}])
 
 
-def _submission(options: Options, inputs: tuple[Input, ...], *, bundle: bool) -> Submission:
+def _submission(options: Options, tables: list[Input | Wanted], *, bundle: bool, waits: bool) -> Submission:
     readings = {1: options.dataframe1, 2: options.dataframe2}
     for port, reading in readings.items():
-        if reading is not None and port not in {input.port for input in inputs}:
-            where, message = f"options.dataframe{port}", f"there is no dataframe{port} to be read in this way"
-            raise InvalidRequest(f"{where}: {message}", errors=[{"where": where, "message": message}])
+        if reading is not None and port not in {table.port for table in tables}:
+            refuse(f"options.dataframe{port}", f"there is no dataframe{port} to be read in this way")
+    tables = [_read_as(table, readings[table.port]) for table in tables]
     return Submission(
         profile=options.profile,
         dtypes=options.dtypes,
         reuse=options.reuse,
+        at_most_once=options.at_most_once,
+        priority=options.priority or (Priority.INTERACTIVE if waits else Priority.NORMAL),
         environment=options.environment,
         timeout_seconds=options.timeout_seconds,
         memory_bytes=options.memory_bytes,
         cpus=options.cpus,
         parameters=options.parameters,
         output_format=options.output_format,
-        inputs=tuple(
-            input.model_copy(update={"reading": reading}) if (reading := readings[input.port]) else input
-            for input in inputs
-        ),
+        inputs=tuple(table for table in tables if isinstance(table, Input)),
+        datasets=tuple(table for table in tables if isinstance(table, Wanted)),
         bundle=bundle,
     )
+
+
+def _read_as(table: Input | Wanted, reading: Reading | None) -> Input | Wanted:
+    if reading is None:
+        return table
+    if isinstance(table, Input):
+        return table.model_copy(update={"reading": reading})
+    for option in reading.model_fields_set - {"columns"}:
+        where = f"options.dataframe{table.port}.{option}"
+        refuse(where, "does not go with a dataset, which was read when it was put; only `columns` does")
+    return table.model_copy(update={"columns": reading.columns})
+
+
+def refuse(where: str, message: str) -> NoReturn:
+    """InvalidRequest, at one place."""
+    raise InvalidRequest(f"{where}: {message}", errors=[{"where": where, "message": message}])
 
 
 def parse_json(data: bytes, where: str) -> Any:

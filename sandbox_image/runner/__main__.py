@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Do one job and end the process, without the interpreter's shutdown: that alone would cost 60 ms."""
     leave = os._exit  # held here: the script may replace it
     started = time.monotonic()
-    from runner import console, entry, job, task
+    from runner import console, entry, job, job_file, task
 
     import_seconds = time.monotonic() - started
     paths = job.Paths(*map(Path, arguments))
@@ -30,9 +30,11 @@ def main(arguments: list[str]) -> NoReturn:
     if not console.wait_for_go():
         leave(NO_GO)
     console.close_standard_input()
-    entry.step_aside()
     try:
-        one = task.Task(job.read_job(paths.job), paths, log)
+        described = job_file.read_job(paths.job)
+        if described.task == "run":
+            entry.step_aside()
+        one = task.Task(described, paths, log)
         one.report.timings["import_seconds"] = import_seconds
         code = one.perform()
     except job.InvalidJob as error:

@@ -1,6 +1,7 @@
 """The formats that have types: Arrow file, Arrow stream and Parquet.  Only the wanted columns are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.types as kind
 
 from runner.failure import BadInput, UnsupportedValue
-from runner.job import Reading, Warn
+from runner.job import Reading, Slice, Warn
+from runner.output_file import Layout
 from runner.selection import chosen, fit_names
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -19,9 +21,30 @@ _NANOSECONDS = 2**63 // 1000  # so many microseconds from 1970 can be told in na
 def read_arrow(source: Any, reading: Reading, warn: Warn) -> pa.Table:
     """Read an Arrow file.  Raises `BadInput`, or an error of pyarrow."""
     del warn
-    if source.read(len(_FILE_MAGIC)) != _FILE_MAGIC:
-        raise BadInput("it is not an Arrow file (a stream of Arrow batches is the format arrow_stream)")
+    _expect_arrow_file(source)
     return _selected(source, reading, pa.ipc.open_file)
+
+
+def read_arrow_rows(source: Any, reading: Reading, rows: Slice) -> pa.Table:
+    """Read some rows of an Arrow file: one batch after the other, of which only those that have one are kept.
+
+    Raises as `read_arrow` does.
+    """
+    _expect_arrow_file(source)
+    positions, names, options = _selection(source, reading, pa.ipc.open_file)
+    source.seek(0)
+    file = pa.ipc.open_file(source, options=options)
+    kept, passed, end = [], 0, rows.offset + rows.rows
+    for number in range(file.num_record_batches):
+        batch = file.get_batch(number)
+        before, passed = passed, passed + batch.num_rows
+        # The last one is kept in any case: categories have their levels in a batch, be it without a row.
+        if passed > rows.offset or number == file.num_record_batches - 1:
+            first = min(max(0, rows.offset - before), batch.num_rows)
+            kept.append(batch.slice(first, end - max(before, rows.offset)))
+        if passed >= end:
+            break
+    return _in_order(pa.Table.from_batches(kept, file.schema), positions, names)
 
 
 def read_arrow_stream(source: Any, reading: Reading, warn: Warn) -> pa.Table:
@@ -62,24 +85,51 @@ def read_parquet(source: Any, reading: Reading, warn: Warn) -> pa.Table:
     return table
 
 
-def write_arrow(table: pa.Table, file: Any) -> None:
-    """Write an Arrow file, which has one dictionary for each column of categories."""
-    with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table.unify_dictionaries())
+class ArrowWriter:
+    """Writes an Arrow file, which has one dictionary for each column of categories: all tables share it."""
+
+    def __init__(self, file: Any, layout: Layout) -> None:
+        self._writer = pa.ipc.new_file(file, layout.schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows."""
+        self._writer.write_table(table.unify_dictionaries())
+
+    def close(self) -> None:
+        """Write the places of the batches."""
+        self._writer.close()
 
 
-def write_arrow_stream(table: pa.Table, file: Any) -> None:
+def arrow_stream_writer(file: Any, layout: Layout) -> Any:
     """Write an Arrow stream."""
-    with pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
+    return pa.ipc.new_stream(file, layout.schema)
 
 
-def write_parquet(table: pa.Table, file: Any) -> None:
-    """Write a Parquet file.  Raises `UnsupportedValue` naming the column that it cannot hold."""
+class ParquetWriter:
+    """Writes a Parquet file.  Raises `UnsupportedValue` naming the column that it cannot hold."""
+
+    def __init__(self, file: Any, layout: Layout) -> None:
+        from pyarrow import parquet
+
+        with _naming_the_column(layout.schema.empty_table()):
+            self._writer = parquet.ParquetWriter(file, layout.schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows."""
+        with _naming_the_column(table):
+            self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Write what Parquet has at the end."""
+        self._writer.close()
+
+
+@contextmanager
+def _naming_the_column(table: pa.Table) -> Iterator[None]:
     from pyarrow import parquet
 
     try:
-        parquet.write_table(table, file)
+        yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         for name, column in zip(table.column_names, table.columns, strict=True):
             try:
@@ -89,17 +139,28 @@ def write_parquet(table: pa.Table, file: Any) -> None:
         raise
 
 
+def _expect_arrow_file(source: Any) -> None:
+    if source.read(len(_FILE_MAGIC)) != _FILE_MAGIC:
+        raise BadInput("it is not an Arrow file (a stream of Arrow batches is the format arrow_stream)")
+
+
 def _selected(source: Any, reading: Reading, opened: Callable[..., Any]) -> pa.Table:
-    """Read the wanted columns.  All of them lie where the file is mapped; of a selection, Arrow makes a copy."""
+    positions, names, options = _selection(source, reading, opened)
     source.seek(0)
-    reader = opened(source)
-    names = fit_names(reader.schema.names)
+    return _in_order(opened(source, options=options).read_all(), positions, names)
+
+
+def _selection(
+    source: Any, reading: Reading, opened: Callable[..., Any]
+) -> tuple[list[int], list[str], pa.ipc.IpcReadOptions]:
+    """Give the wanted columns by their places among those that are read, their names, and what reads them."""
+    source.seek(0)
+    names = fit_names(opened(source).schema.names)
     positions = chosen(names, reading)
     read = sorted(positions)
-    if len(read) < len(names):
-        source.seek(0)
-        reader = opened(source, options=pa.ipc.IpcReadOptions(included_fields=read))
-    return _in_order(reader.read_all(), [read.index(position) for position in positions], [names[n] for n in positions])
+    # With a selection Arrow copies what it reads; without, a file that is mapped is read in place.
+    options = pa.ipc.IpcReadOptions(included_fields=read if len(read) < len(names) else None)
+    return _places(positions, read), [names[n] for n in positions], options
 
 
 def _selected_parquet(file: Any, reading: Reading) -> pa.Table:
@@ -110,8 +171,15 @@ def _selected_parquet(file: Any, reading: Reading) -> pa.Table:
     whole = len(set(raw)) < len(raw) or len(positions) == len(raw)
     table = file.read(None if whole else [raw[position] for position in positions])
     # A name with a dot in it may bring a nested column along.
-    there = list(range(len(raw))) if whole else [raw.index(name) for name in table.column_names]
-    return _in_order(table, [there.index(position) for position in positions], [names[n] for n in positions])
+    place = {name: n for n, name in enumerate(raw)}
+    there = list(range(len(raw))) if whole else [place[name] for name in table.column_names]
+    return _in_order(table, _places(positions, there), [names[n] for n in positions])
+
+
+def _places(positions: list[int], read: list[int]) -> list[int]:
+    """Give the place of each column among those that were read."""
+    place = {position: n for n, position in enumerate(read)}
+    return [place[position] for position in positions]
 
 
 def _in_order(table: pa.Table, positions: list[int], names: list[str]) -> pa.Table:

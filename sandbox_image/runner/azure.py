@@ -14,6 +14,7 @@ from runner.cell_lists import PACK_CELLS, CellList, clean
 from runner.failure import BadInput, type_name
 from runner.job import Reading, Warn
 from runner.json_text import JsonText
+from runner.output_file import Layout
 from runner.selection import chosen, fit_names
 
 TYPES = {
@@ -54,17 +55,30 @@ def read(text: JsonText, reading: Reading, warn: Warn) -> pa.Table:
     return pa.Table.from_arrays(columns, names=[names[position] for position in positions])
 
 
-def write(table: pa.Table, file: Any) -> None:
-    """Write a table in this shape, in UTF-8.  Raises `UnsupportedValue` naming the column."""
-    names = table.column_names
-    columns = [_texts_of(table.column(n), name) for n, name in enumerate(names)]
-    head = {"ColumnNames": names, "ColumnTypes": [type_of(data_type) for data_type in table.schema.types]}
-    file.write(json.dumps(head, ensure_ascii=False)[:-1].encode("utf-8") + b', "Values": [')
-    for start in range(0, table.num_rows if names else 0, _ROWS_AT_ONCE):
-        values = [column.slice(start, _ROWS_AT_ONCE).to_pylist() for column in columns]
-        text = json.dumps(list(zip(*values, strict=True)), ensure_ascii=False, separators=(",", ":"))
-        file.write((",\n" if start else "").encode() + text[1:-1].encode("utf-8"))
-    file.write(b"]}\n")
+class AzureWriter:
+    """Writes a table in this shape, in UTF-8."""
+
+    def __init__(self, file: Any, layout: Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self._rows = 0
+        types = [type_of(data_type) for data_type in layout.schema.types]
+        head = {"ColumnNames": layout.schema.names, "ColumnTypes": types}
+        file.write(json.dumps(head, ensure_ascii=False)[:-1].encode("utf-8") + b', "Values": [')
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows.  Raises `UnsupportedValue` naming the column."""
+        for start in range(0, table.num_rows if table.num_columns else 0, _ROWS_AT_ONCE):
+            part = table.slice(start, _ROWS_AT_ONCE)
+            found = cells.rows_written(part, self._layout, self._rows)
+            values = [_texts_of(*pair).to_pylist() for pair in zip(found, self._layout.schema.types, strict=True)]
+            text = json.dumps(list(zip(*values, strict=True)), ensure_ascii=False, separators=(",", ":"))
+            self._file.write((",\n" if self._rows else "").encode() + text[1:-1].encode("utf-8"))
+            self._rows += part.num_rows
+
+    def close(self) -> None:
+        """Write the end of the values."""
+        self._file.write(b"]}\n")
 
 
 def type_of(data_type: pa.DataType) -> str:
@@ -87,12 +101,11 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _texts_of(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Give the values as texts: True and False, ISO 8601, base64, numbers with all the digits they need."""
-    texts = cells.written(column, name)
+def _texts_of(texts: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray:
+    """Give values of this type, as they were written, as texts: True and False, numbers with all their digits."""
     if kind.is_boolean(texts.type):
         return pc.if_else(texts, "True", "False")
-    if kind.is_date(column.type):
+    if kind.is_date(data_type):
         return pc.binary_join_element_wise(texts, "T00:00:00", "")
     if kind.is_floating(texts.type) or kind.is_decimal(texts.type) or kinds.is_nested(texts.type):
         return pa.chunked_array([pa.array([_text_of(value) for value in texts.to_pylist()], pa.large_string())])

@@ -8,31 +8,41 @@ import pyarrow.compute as pc
 import pyarrow.types as kind
 
 from runner import cells, kinds
+from runner.output_file import Layout
 
 _ROWS_AT_ONCE = 32768
 _TEXT = pa.large_string()
 
 
-def write_csv(table: pa.Table, file: Any) -> None:
-    """Write a table as CSV with a header, in UTF-8.  Raises `UnsupportedValue` naming the column."""
-    _write(table, file, ",")
+class CsvWriter:
+    """Writes CSV with a header, in UTF-8; with another delimiter, whatever it is called then."""
+
+    def __init__(self, file: Any, layout: Layout, delimiter: str = ",") -> None:
+        self._file = file
+        self._layout = layout
+        self._delimiter = delimiter
+        self._rows = 0
+        names = pa.chunked_array([pa.array(layout.schema.names, _TEXT)])
+        file.write(delimiter.join(_quoted(names).to_pylist()).encode() + b"\n")
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows.  Raises `UnsupportedValue` naming the column."""
+        for start in range(0, table.num_rows if table.num_columns else 0, _ROWS_AT_ONCE):
+            part = table.slice(start, _ROWS_AT_ONCE)
+            texts = [_text(column).combine_chunks() for column in cells.rows_written(part, self._layout, self._rows)]
+            ends = pa.repeat(pa.scalar("\n", _TEXT), len(texts[0]))
+            texts[-1] = pc.binary_join_element_wise(texts[-1], ends, pa.scalar("", _TEXT), null_handling="replace")
+            lines = pc.binary_join_element_wise(*texts, pa.scalar(self._delimiter, _TEXT), null_handling="replace")
+            self._file.write(_bytes_of(lines))
+            self._rows += part.num_rows
+
+    def close(self) -> None:
+        """There is nothing at the end."""
 
 
-def write_tsv(table: pa.Table, file: Any) -> None:
-    """Write a table as tab-separated text, otherwise like CSV.  Raises `UnsupportedValue` naming the column."""
-    _write(table, file, "\t")
-
-
-def _write(table: pa.Table, file: Any, delimiter: str) -> None:
-    names = pa.chunked_array([pa.array(table.column_names, _TEXT)])
-    file.write(delimiter.join(_quoted(names).to_pylist()).encode() + b"\n")
-    columns = [cells.written(table.column(n), name) for n, name in enumerate(table.column_names)]
-    for start in range(0, table.num_rows if columns else 0, _ROWS_AT_ONCE):
-        texts = [_text(column.slice(start, _ROWS_AT_ONCE)).combine_chunks() for column in columns]
-        ends = pa.repeat(pa.scalar("\n", _TEXT), len(texts[0]))
-        texts[-1] = pc.binary_join_element_wise(texts[-1], ends, pa.scalar("", _TEXT), null_handling="replace")
-        lines = pc.binary_join_element_wise(*texts, pa.scalar(delimiter, _TEXT), null_handling="replace")
-        file.write(_bytes_of(lines))
+def tsv_writer(file: Any, layout: Layout) -> CsvWriter:
+    """Write tab-separated text, otherwise like CSV."""
+    return CsvWriter(file, layout, "\t")
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,7 +1,5 @@
 """The formats at the edge: every one is read into, and written straight from, an Arrow table."""
 
-import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,31 +10,41 @@ import pyarrow as pa
 from runner import arrow_files, azure, csv_writer, delimited, records
 from runner.compressed import inflated
 from runner.conversion import converted
-from runner.failure import BadInput, EmptyInput, OutputLimit
+from runner.failure import BadInput, EmptyInput
 from runner.frames import checked
 from runner.job import Input, Reading, Warn
+from runner.output_file import Layout, OutputFile, TableWriter
 
-_WITH_TYPES = ("arrow", "arrow_stream", "parquet")
+TEXTS = ("csv", "tsv", "json", "azure_json")
+"""The formats without types of their own."""
 
 
-def read_table(path: Path, entry: Input, inflated_bytes: int, warn: Warn) -> pa.Table:
+def read_table(path: Path, entry: Input, inflated_bytes: int, warn: Warn, called: str | None = None) -> pa.Table:
     """Read the table of an input port, the way its author wants it read.
 
-    Raises `BadInput` naming the port, the format and the reason, or what of it has a code of its own: an empty
-    file, a column that is not there, a cell that cannot be converted, a type that is not supported.
+    Raises `BadInput` naming the port, or what the table is `called`, the format and the reason; or what of it has a
+    code of its own: an empty file, a column that is not there, a cell that cannot be converted, a type that is not
+    supported.
     """
-    with blaming(entry.port, entry.format):
+    with blaming(entry.port, entry.format, called):
         _refuse_useless_options(entry)
         with _source(path, entry.compression, inflated_bytes) as source:
-            table = checked(_READERS[entry.format](source, entry.reading, warn), warn)
+            table = checked(_rows(source, entry, warn), warn)
         # The readers of text have done it already, from the text itself.
-        return converted(table, entry.reading) if entry.format in _WITH_TYPES else table
+        return converted(table, entry.reading) if entry.format not in TEXTS else table
 
 
 @contextmanager
-def blaming(port: int, form: str) -> Iterator[None]:
+def blaming(port: int, form: str, called: str | None = None) -> Iterator[None]:
     """Name the port and the format in whatever goes wrong: nothing of the script has run yet."""
-    where = f"the table on input port {port} (dataframe{port}) cannot be read as {form}"
+    table = called or f"the table on input port {port} (dataframe{port})"
+    with refusing(f"{table} cannot be read as {form}"):
+        yield
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Put `what` before the reason of whatever goes wrong, which becomes `BadInput` unless it has a code of its own."""
     try:
         yield
     except MemoryError:
@@ -44,61 +52,25 @@ def blaming(port: int, form: str) -> Iterator[None]:
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
         raised = type(error) if isinstance(error, BadInput) else BadInput
-        raise raised(f"{where}: {why}") from error
+        raise raised(f"{what}: {why}") from error
 
 
-def write_table(table: pa.Table, path: Path, form: str, limit: int) -> int:
-    """Write a table to a file that exists already, and give its size in bytes.
+def open_output(path: Path, form: str, limit: int, layout: Layout) -> OutputFile:
+    """Give what tables of one layout, one after the other, are written to; the file exists already.
 
-    Raises `OutputLimit` when it does not fit; the file is then empty.  Raises `UnsupportedValue` when the
-    format cannot hold one of the columns.
+    With an error it is left empty: `OutputLimit` when it does not fit, `UnsupportedValue` when the format cannot
+    hold one of the columns.
     """
-    with _Sink(path) as sink:
-        try:
-            _WRITERS[form](table, sink)
-        except OSError as error:
-            sink.empty()
-            raise OutputLimit(
-                f"the output file {path.name!r} ({form}) does not fit: {error.strerror or error};"
-                f" the limit is {limit} bytes in one file (output_bytes)"
-            ) from error
-        return sink.size
+    return OutputFile(path, form, limit, lambda sink: _WRITERS[form](sink, layout))
 
 
-class _Sink(io.RawIOBase):
-    """A file that is written as a whole or not at all.
-
-    Nothing is buffered: at the size limit of a file a write stops short, the next one gives the error, and
-    a buffer would try once more when it is closed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        length = len(rest)
-        while rest:
-            written = os.write(self._descriptor, rest)
-            self.size += written
-            rest = rest[written:]
-        return length
-
-    def tell(self) -> int:
-        return self.size
-
-    def empty(self) -> None:
-        os.ftruncate(self._descriptor, 0)
-
-    def close(self) -> None:
-        # The writers of Arrow close what they write to, and so does the `with` statement.
-        if not self.closed:
-            super().close()
-            os.close(self._descriptor)
+def _rows(source: Any, entry: Input, warn: Warn) -> pa.Table:
+    """Read a table, or the rows of it that are wanted; it is not verified yet."""
+    wanted = entry.slice
+    if wanted is not None and entry.format == "arrow":
+        return arrow_files.read_arrow_rows(source, entry.reading, wanted)
+    table = _READERS[entry.format](source, entry.reading, warn)
+    return table if wanted is None else table.slice(wanted.offset, wanted.rows)
 
 
 @contextmanager
@@ -127,8 +99,8 @@ def _refuse_useless_options(entry: Input) -> None:
 
 _OPTIONS = {
     "delimiter": ("csv", "tsv"),
-    "encoding": ("csv", "tsv", "json", "azure_json"),
-    "missing": ("csv", "tsv", "json", "azure_json"),
+    "encoding": TEXTS,
+    "missing": TEXTS,
 }
 _READERS: dict[str, Callable[[Any, Reading, Warn], pa.Table]] = {
     "arrow": arrow_files.read_arrow,
@@ -139,12 +111,12 @@ _READERS: dict[str, Callable[[Any, Reading, Warn], pa.Table]] = {
     "json": records.read_json,
     "azure_json": records.read_azure_json,
 }
-_WRITERS: dict[str, Callable[[pa.Table, Any], None]] = {
-    "arrow": arrow_files.write_arrow,
-    "arrow_stream": arrow_files.write_arrow_stream,
-    "parquet": arrow_files.write_parquet,
-    "csv": csv_writer.write_csv,
-    "tsv": csv_writer.write_tsv,
-    "json": records.write_json,
-    "azure_json": azure.write,
+_WRITERS: dict[str, Callable[[Any, Layout], TableWriter]] = {
+    "arrow": arrow_files.ArrowWriter,
+    "arrow_stream": arrow_files.arrow_stream_writer,
+    "parquet": arrow_files.ParquetWriter,
+    "csv": csv_writer.CsvWriter,
+    "tsv": csv_writer.tsv_writer,
+    "json": records.JsonWriter,
+    "azure_json": azure.AzureWriter,
 }

@@ -4,14 +4,15 @@ The controller writes ``job.json`` and reads ``report.json``; the runner does th
 their own copy of these shapes, because neither imports the other; `VERSION` tells when they disagree.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
-TASKS = ("run", "convert")
+VERSION = 3
+TASKS = ("run", "convert", "ingest", "compare", "concatenate", "group")
+MAX_PARTS = 10_000
+"""So many tables can be put one after the other."""
 DTYPES = ("numpy", "nullable", "arrow")
 FORMATS = ("arrow", "arrow_stream", "parquet", "csv", "tsv", "json", "azure_json")
 COMPRESSIONS = (None, "gzip", "zstd")
@@ -116,14 +117,23 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Some rows of a table: so many from this one on, or as many as there are."""
+
+    offset: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class Input:
-    """One connected input port and the file that holds its table."""
+    """One connected input port and the file that holds its table; of the table, `slice` or all of it."""
 
     port: int
     file: str
     format: str
     compression: str | None = None
     reading: Reading = Reading()
+    slice: Slice | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,8 @@ class Job:
     outputs: tuple[Output, ...]
     limits: Limits
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    group_by: str | None = None
+    """The column whose values make the groups of the task ``group``."""
 
 
 @dataclass(frozen=True)
@@ -224,62 +236,3 @@ class Report:
     def warn(self, code: str, message: str) -> None:
         """Add a warning."""
         self.notices.append(Notice(code, message))
-
-
-def read_job(path: Path) -> Job:
-    """Read job.json.  Raises `InvalidJob` that says which field is wrong, and how."""
-    try:
-        data = json.loads(path.read_bytes())
-        if data["version"] != VERSION:
-            raise InvalidJob(f"job.json has version {data['version']!r}; this runner understands {VERSION}")
-        return Job(
-            task=_one_of(TASKS, data["task"], "task"),
-            profile=PROFILES[_one_of(tuple(PROFILES), data["profile"], "profile")],
-            dtypes=_one_of(DTYPES, data["dtypes"], "dtypes"),
-            inputs=tuple(_input(entry) for entry in data["inputs"]),
-            bundle=None if data["bundle"] is None else _file_name(data["bundle"]),
-            outputs=tuple(
-                Output(
-                    _one_of((1, 2), entry["port"], "output port"),
-                    _file_name(entry["file"]),
-                    _one_of(FORMATS, entry["format"], "output format"),
-                )
-                for entry in data["outputs"]
-            ),
-            limits=Limits(**{limit.name: int(data["limits"][limit.name]) for limit in fields(Limits)}),
-            parameters=dict(data["parameters"]),
-        )
-    except InvalidJob:
-        raise
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InvalidJob(f"job.json cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _input(entry: Mapping[str, Any]) -> Input:
-    reading = entry["reading"]
-    return Input(
-        port=_one_of((1, 2), entry["port"], "port"),
-        file=_file_name(entry["file"]),
-        format=_one_of(FORMATS, entry["format"], "input format"),
-        compression=_one_of(COMPRESSIONS, entry["compression"], "compression"),
-        reading=Reading(
-            delimiter=reading["delimiter"],
-            encoding=reading["encoding"],
-            missing=tuple(reading["missing"]),
-            dates=dict(reading["dates"]),
-            types=dict(reading["types"]),
-            columns=None if reading["columns"] is None else tuple(reading["columns"]),
-        ),
-    )
-
-
-def _one_of(allowed: tuple[Any, ...], value: Any, what: str) -> Any:
-    if value not in allowed:
-        raise InvalidJob(f"job.json: {what} is {value!r}; it must be one of {', '.join(map(str, allowed))}")
-    return value
-
-
-def _file_name(value: Any) -> str:
-    if not isinstance(value, str) or value in ("", ".", "..") or "/" in value or "\0" in value:
-        raise InvalidJob(f"job.json: {value!r} is not a plain file name")
-    return value

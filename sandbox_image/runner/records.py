@@ -12,6 +12,7 @@ from runner.cell_lists import PACK_CELLS, CellList, clean
 from runner.failure import BadInput, type_name
 from runner.job import Reading, Warn
 from runner.json_text import JsonText
+from runner.output_file import Layout
 from runner.selection import chosen
 from runner.text import as_utf8
 
@@ -37,20 +38,29 @@ def read_azure_json(source: Any, reading: Reading, warn: Warn) -> pa.Table:
     return azure.read(_text(source, reading, warn), reading, warn)
 
 
-def write_json(table: pa.Table, file: Any) -> None:
-    """Write a list of objects in UTF-8; missing is null, the infinities and decimal numbers are text.
+class JsonWriter:
+    """Writes a list of objects in UTF-8; missing is null, the infinities and decimal numbers are text."""
 
-    Raises `UnsupportedValue` naming the column.
-    """
-    names = table.column_names
-    columns = [cells.written(table.column(n), name) for n, name in enumerate(names)]
-    file.write(b"[")
-    for start in range(0, table.num_rows if names else 0, _ROWS_AT_ONCE):
-        values = [_values(column.slice(start, _ROWS_AT_ONCE)) for column in columns]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        text = json.dumps(rows, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        file.write((",\n" if start else "").encode() + text[1:-1].encode("utf-8"))
-    file.write(b"]\n")
+    def __init__(self, file: Any, layout: Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self._rows = 0
+        file.write(b"[")
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows.  Raises `UnsupportedValue` naming the column."""
+        names = self._layout.schema.names
+        for start in range(0, table.num_rows if names else 0, _ROWS_AT_ONCE):
+            part = table.slice(start, _ROWS_AT_ONCE)
+            values = [_values(column) for column in cells.rows_written(part, self._layout, self._rows)]
+            rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+            text = json.dumps(rows, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            self._file.write((",\n" if self._rows else "").encode() + text[1:-1].encode("utf-8"))
+            self._rows += part.num_rows
+
+    def close(self) -> None:
+        """Write the end of the list."""
+        self._file.write(b"]\n")
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -73,7 +73,7 @@ def _shape(report: Report, share: int) -> dict[str, Any]:
         "output2": _table(report.outputs[2], share) if 2 in report.outputs else None,
         "files": report.files,
         "images": [
-            {"name": _name(image.name), "offset": image.offset, "bytes": image.size, "type": image.type}
+            {"name": short_name(image.name), "offset": image.offset, "bytes": image.size, "type": image.type}
             for image in images
         ],
         "timings": {name: round(seconds, 6) for name, seconds in report.timings.items()},
@@ -89,17 +89,18 @@ def _part(items: Sequence[Item], share: int) -> Sequence[Item]:
 
 
 def _column(column: Column) -> dict[str, str]:
-    return {"name": _name(column.name), "type": _name(column.type)}
+    return {"name": short_name(column.name), "type": short_name(column.type)}
 
 
-def _name(text: str) -> str:
+def short_name(text: str) -> str:
+    """Cut a name, of a column or of a type, to what a document has room for."""
     return text if len(text) <= NAME_CHARACTERS else f"{text[: NAME_CHARACTERS - 3]}..."
 
 
 def _error(failure: Failure, share: int) -> dict[str, Any]:
     return {
         "code": failure.code,
-        "type": _name(failure.type),
+        "type": short_name(failure.type),
         "message": clip(failure.message, MESSAGE_CHARACTERS // share),
         "traceback": clip(failure.traceback, TRACEBACK_CHARACTERS // share),
         "line": failure.line,

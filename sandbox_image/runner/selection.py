@@ -24,7 +24,7 @@ def chosen(names: Sequence[str], reading: Reading) -> list[int]:
     for option, stated in (("columns", reading.columns or ()), ("types", reading.types), ("dates", reading.dates)):
         for name in stated:
             if name not in positions:
-                raise ColumnNotFound(f"the option {option!r} names the column {name!r}, but {_there(names)}")
+                raise ColumnNotFound(f"the option {option!r} names the column {name!r}, but {named(names)}")
     if both := sorted(set(reading.types) & set(reading.dates)):
         raise BadInput(f"column {both[0]!r} is in both options 'types' and 'dates'; one of them decides")
     if reading.columns is None:
@@ -34,7 +34,8 @@ def chosen(names: Sequence[str], reading: Reading) -> list[int]:
     return [positions[name] for name in reading.columns]
 
 
-def _there(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """Say which columns a table has, for a message: the first of many."""
     shown = ", ".join(repr(name) for name in names[:_NAMED])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"the table has the columns {shown}{more}" if names else "the table has no columns"

@@ -1,28 +1,25 @@
 """One job from its description to its report."""
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pandas as pd
-import pyarrow as pa
 
 from runner import report as report_file
-from runner import shims
+from runner import shims, table_tasks
 from runner.bundle import Bundle, unpack
 from runner.console import Console
 from runner.device import collect_images
 from runner.entry import entry_point, load_script, open_import_paths
 from runner.explain import explain, remember_source
 from runner.figures import Figures
-from runner.formats import blaming, read_table, write_table
+from runner.formats import blaming
 from runner.frames import to_arrow, to_pandas
 from runner.hints import Source
-from runner.job import Column, Failure, Input, Job, Paths, Report, TableShape
+from runner.job import Failure, Input, Job, Paths, Report
 from runner.keep import Kept
 from runner.ports import plan_call
 from runner.returned import Table, result_tables
+from runner.workbench import Workbench
 
 SUCCEEDED = 0
 FAILED = 1
@@ -44,17 +41,18 @@ class Task:
         self._bundle: Bundle | None = None
         self._script = b""
         self.report = Report()
+        self._bench = Workbench(job, paths, self.report)
 
     def perform(self) -> int:
         """Do the job and report; gives the exit code."""
         try:
-            if self._job.task == "convert":
-                self._convert()
-            else:
+            if self._job.task == "run":
                 self._run()
+            else:
+                table_tasks.perform(self._bench)
         except BaseException as error:  # a script may raise anything
             self.report.failure = explain(error, self._source())
-            self._forget_outputs()
+            self._bench.forget_outputs()
         if self._bundle is not None:  # else no script has run
             figures = self._figures if self._job.profile.open_figures else None
             self.report.images = collect_images(self._paths, self._bundle, figures, self._job.limits, self.report.warn)
@@ -65,33 +63,21 @@ class Task:
     def _run(self) -> None:
         archive = self._paths.inputs / self._job.bundle if self._job.bundle else None
         self._bundle = unpack(archive, self._paths, self.report.warn)
-        with self._timed("read_seconds"):
+        with self._bench.timed("read_seconds"):
             frames = {
                 entry.port: self._frame(entry)
                 for entry in sorted(self._job.inputs, key=lambda entry: entry.port)
             }
-        with self._timed("script_seconds"):
+        with self._bench.timed("script_seconds"):
             returned = self._call_script(frames, self._bundle)
-        with self._timed("write_seconds"):
+        with self._bench.timed("write_seconds"):
             for port, table in enumerate(returned, start=1):
-                self._write(port, to_arrow(table, self._job.profile, self.report.warn))
+                self._bench.write(port, to_arrow(table, self._job.profile, self.report.warn))
 
     def _frame(self, entry: Input) -> pd.DataFrame:
-        table = self._read(entry)
+        table = self._bench.read(entry)
         with blaming(entry.port, entry.format):
             return to_pandas(table, self._job.dtypes, self._job.profile, self.report.warn)
-
-    def _convert(self) -> None:
-        with self._timed("read_seconds"):
-            table = self._read(self._job.inputs[0])
-        with self._timed("write_seconds"):
-            self._write(1, table)
-
-    def _read(self, entry: Input) -> pa.Table:
-        limit = self._job.limits.inflated_bytes
-        table = read_table(self._paths.inputs / entry.file, entry, limit, self.report.warn)
-        self.report.inputs[entry.port] = _shape(table)
-        return table
 
     def _call_script(self, frames: dict[int, pd.DataFrame], bundle: Bundle) -> list[Table]:
         self._script = self._paths.script.read_bytes()
@@ -116,22 +102,6 @@ class Task:
             self._console.flush()
             os._exit(FORKED)
 
-    def _write(self, port: int, table: pa.Table) -> None:
-        """Write every requested file of an output port; they hold the same table."""
-        for output in self._job.outputs:
-            if output.port == port:
-                path = self._paths.outputs / output.file
-                limit = self._job.limits.output_bytes
-                self.report.files[output.file] = write_table(table, path, output.format, limit)
-        self.report.outputs[port] = _shape(table)
-
-    def _forget_outputs(self) -> None:
-        """A failed job has no result: empty what was written of it."""
-        for name in self.report.files:
-            os.truncate(self._paths.outputs / name, 0)
-        self.report.files.clear()
-        self.report.outputs.clear()
-
     def _source(self) -> Source:
         bundle = self._bundle or Bundle(self._paths.bundle)
         return Source(self._script.decode("utf-8", "replace"), bundle.root, bundle.only_folder)
@@ -143,18 +113,6 @@ class Task:
         for notice in self.report.notices[: report_file.WARNINGS]:
             text = report_file.clip(notice.message, report_file.WARNING_CHARACTERS).replace("\n", " ")
             self._console.say(f"[airlock] warning {notice.code}: {text}\n")
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.report.timings[name] = time.monotonic() - started
-
-
-def _shape(table: pa.Table) -> TableShape:
-    return TableShape(table.num_rows, tuple(Column(field.name, str(field.type)) for field in table.schema))
 
 
 def _told(failure: Failure) -> str:

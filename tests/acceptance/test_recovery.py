@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
@@ -19,8 +20,9 @@ SLEEPER = (
 QUICK = "import pandas as pd\ndef azureml_main(): return pd.DataFrame({'a': [1]})"
 
 
-def accepted(server, script):
-    answer = server.post("/v1/runs", files={"script": ("s.py", script)})
+def accepted(server, script, **options):
+    parts = {"script": ("s.py", script), "options": (None, json.dumps(options), "application/json")}
+    answer = server.post("/v1/runs", files=parts)
     assert answer.status_code == 202, answer.text
     return answer.json()["id"]
 
@@ -133,10 +135,31 @@ def docker_way(tmp_path):
     way.cut()
 
 
-def test_docker_that_goes_away_during_a_run_is_named(make_server, docker_way):
-    """The run fails as engine_error; when Docker is back the sweep removes the container, and runs work again."""
+def test_a_run_that_loses_its_docker_is_begun_again(make_server, docker_way):
+    """It waits until Docker is back; its first container is gone before the second is made."""
+    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}", AIRLOCK_WORKERS="1")
+    run_id = accepted(server, SLEEPER % 3)
+    assert asleep(server, run_id)
+
+    docker_way.cut()
+    assert until(lambda: run_of(server, run_id, wait=0)["status"] == "queued", 30)
+    left = server.containers()
+    back = CutSocket(docker_way.path)
+
+    try:
+        run = run_of(server, run_id)
+        assert (run["status"], run["attempt"]) == ("succeeded", 2)
+        assert len(left) == 1
+        assert server.containers() == []
+    finally:
+        server.stop()
+        back.cut()
+
+
+def test_a_run_that_may_begin_only_once_ends_by_name_when_docker_goes_away(make_server, docker_way):
+    """It fails as engine_error; when Docker is back the sweep removes the container, and runs work again."""
     server = make_server(DOCKER_HOST=f"unix://{docker_way.path}")
-    run_id = accepted(server, SLEEPER % 60)
+    run_id = accepted(server, SLEEPER % 60, at_most_once=True)
     assert asleep(server, run_id)
 
     docker_way.cut()
@@ -173,7 +196,7 @@ def test_runs_wait_for_a_docker_that_comes_back(make_server, tmp_path):
     way = tmp_path / "docker.sock"
     server = make_server(DOCKER_HOST=f"unix://{way}")
     run_id = accepted(server, QUICK)
-    assert until(lambda: "run_not_begun" in server.log_path.read_text(), 30)
+    assert until(lambda: "engine_away" in server.log_path.read_text(), 30)
     before = run_of(server, run_id, wait=0)["status"]
 
     back = CutSocket(way)

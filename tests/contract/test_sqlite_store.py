@@ -5,28 +5,68 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import event
 from store_contract import NOW, StoreContract, a_run
 
 from controller.errors import StoreError
+from controller.model import Status
+from controller.store.base import RunFilter
+from controller.store.database import Database
 from controller.store.sql import SqlStore
 from controller.store.tables import metadata
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = SqlStore(f"sqlite:///{tmp_path / 'airlock.db'}")
+def database(tmp_path):
+    made = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
     made.migrate()
     yield made
     made.close()
 
 
+@pytest.fixture
+def store(database):
+    return SqlStore(database)
+
+
 class TestSqliteStore(StoreContract):
-    def test_the_migrations_make_the_tables_of_the_code(self, store):
+    def test_the_migrations_make_the_tables_of_the_code(self, database):
         """Nobody changed a table and forgot its migration."""
-        with store._reading() as connection:
+        with database.reading() as connection:
             differences = compare_metadata(MigrationContext.configure(connection), metadata)
 
         assert differences == []
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            RunFilter(),
+            RunFilter(status=Status.FAILED),
+            RunFilter(script_sha256="0" * 64),
+            RunFilter(batch_id="bat_1"),
+            RunFilter(created_after=NOW, created_before=NOW),
+        ],
+        ids=str,
+    )
+    def test_a_page_is_read_from_an_index_in_its_order(self, store, database, wanted):
+        """Nothing is sorted and nothing scanned, so a page costs the same at a million runs (benchmarks/lists.py)."""
+        asked = []
+
+        def remember(connection, cursor, statement, values, *_):
+            asked.append((statement, values))
+
+        with database.reading() as connection:
+            event.listen(connection.engine, "before_cursor_execute", remember)
+            store.runs("ten_a", 50, wanted, (NOW, "run_x"))
+            event.remove(connection.engine, "before_cursor_execute", remember)
+            plans = [
+                row[3]
+                for statement, values in asked
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            ]
+
+        assert len(plans) == 2
+        assert all(plan.startswith("SEARCH runs USING INDEX") and "TEMP" not in plan for plan in plans), plans
 
     def test_a_broken_database_has_a_name(self, store, tmp_path):
         """A file that is no database is a StoreError, not a driver's exception."""
@@ -36,16 +76,33 @@ class TestSqliteStore(StoreContract):
             (tmp_path / f"airlock.db{suffix}").unlink(missing_ok=True)
 
         with pytest.raises(StoreError, match="not a database"):
-            SqlStore(f"sqlite:///{tmp_path / 'airlock.db'}").check()
+            Database(f"sqlite:///{tmp_path / 'airlock.db'}").check()
 
-    def test_what_was_accepted_is_on_the_disk(self, store, tmp_path):
+    def test_a_database_that_is_gone_or_replaced_has_a_name(self, store, tmp_path):
+        """SQLite would go on writing into the deleted file: what was accepted then would be lost."""
+        store.add_run(a_run("run_1"), 10)
+        path = tmp_path / "airlock.db"
+        path.rename(tmp_path / "elsewhere")
+
+        with pytest.raises(StoreError, match="gone"):
+            store.add_run(a_run("run_2"), 10)
+        path.write_bytes(b"")
+        with pytest.raises(StoreError, match="replaced"):
+            store.add_run(a_run("run_2"), 10)
+        path.unlink()
+        (tmp_path / "elsewhere").rename(path)
+
+        store.add_run(a_run("run_3"), 10)
+        assert store.known_runs(["run_1", "run_2", "run_3"]) == {"run_1", "run_3"}
+
+    def test_what_was_accepted_is_on_the_disk(self, store, database, tmp_path):
         """A second connection, as after a crash, sees the row; commits wait for the disk (synchronous=FULL)."""
         store.add_run(a_run("run_1"), 10)
 
         other = sqlite3.connect(tmp_path / "airlock.db")
         ids = other.execute("SELECT id FROM runs").fetchall()
         other.close()
-        with store._reading() as connection:
+        with database.reading() as connection:
             synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
 
         assert (ids, synchronous) == ([("run_1",)], 2)

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-GOOD = {"version": 2, "outcome": "succeeded", "reason": None, "error": None, "warnings": [],
+GOOD = {"version": 3, "outcome": "succeeded", "reason": None, "error": None, "warnings": [],
         "output": {"rows": 1, "columns": [{"name": "x", "type": "int64"}]}, "files": {"result": 0}, "images": [],
         "timings": {}}
-BAD = {"version": 2, "outcome": "failed", "reason": "script_error",
+BAD = {"version": 3, "outcome": "failed", "reason": "script_error",
        "error": {"code": "0085", "type": "Forged", "message": "forged"}}
 PNG = b"\\x89PNG\\r\\n\\x1a\\n" + b"p" * 92
 

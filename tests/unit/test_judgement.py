@@ -28,7 +28,7 @@ def put(outputs, name, data):
 
 def say(outputs, **fields):
     report = {
-        "version": 2,
+        "version": 3,
         "outcome": "succeeded",
         "output": {"rows": 1, "columns": [{"name": "a", "type": "int64"}]},
         "files": {RESULT: len(ARROW)},
@@ -117,8 +117,8 @@ def test_each_requested_format_must_be_there(outputs):
         b"{",
         b"[]",
         b'{"version": 1, "outcome": "succeeded"}',
-        b'{"version": 2, "outcome": "queued"}',
-        b'{"version": 2, "outcome": "succeeded", "more": 1}',
+        b'{"version": 3, "outcome": "queued"}',
+        b'{"version": 3, "outcome": "succeeded", "more": 1}',
         b"[" * 100_000,
         b"\xff\xfe",
         b" " * (1 << 20) + b"{}",

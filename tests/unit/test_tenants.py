@@ -7,6 +7,7 @@ import pytest
 from controller.errors import Unauthorized
 from controller.model import SCOPES
 from controller.services import tenants
+from controller.store.database import Database
 from controller.store.sql import SqlStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -15,10 +16,10 @@ PEPPER = b"p" * 32
 
 @pytest.fixture
 def store(tmp_path):
-    made = SqlStore(f"sqlite:///{tmp_path / 'airlock.db'}")
-    made.migrate()
-    yield made
-    made.close()
+    database = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
+    database.migrate()
+    yield SqlStore(database)
+    database.close()
 
 
 def test_the_first_key_is_made_once(store):

@@ -9,13 +9,14 @@ import requests
 
 from controller.model import SCOPES
 from controller.services import tenants
+from controller.store.database import Database
 from controller.store.sql import SqlStore
 from tests.running import RunningServer
 
 
 def add_tenant(server: RunningServer, name: str, scopes: tuple[str, ...] = SCOPES) -> RunningServer:
     """The same server in the hands of another tenant, with a key of its own."""
-    store = SqlStore(f"sqlite:///{server.data_dir / 'airlock.db'}")
+    store = SqlStore(Database(f"sqlite:///{server.data_dir / 'airlock.db'}"))
     at = datetime.now(UTC)
     tenant_id = tenants.new_id("ten")
     store.add_tenant(tenant_id, name, at)

@@ -11,6 +11,7 @@ from callers import add_tenant
 from wire import SLEEPER, well_formed
 
 from controller.model import SCOPES
+from controller.store.database import Database
 from controller.store.sql import SqlStore
 from tests.running import RunningServer, start_server, until
 
@@ -45,10 +46,11 @@ def clean_record(server: RunningServer) -> Iterator[None]:
     yield
     assert until(lambda: not any((server.data_dir / "uploads").iterdir())), "half-received uploads were left"
     assert "unforeseen_error" not in server.log_path.read_text()
-    store = SqlStore(f"sqlite:///{server.data_dir / 'airlock.db'}")
-    known = store.run_ids()
+    store = SqlStore(Database(f"sqlite:///{server.data_dir / 'airlock.db'}"))
+    there = {path.name for path in (server.data_dir / "runs").iterdir()}
+    known = store.known_runs(there)
     store.close()
-    assert [path.name for path in (server.data_dir / "runs").iterdir() if path.name not in known] == []
+    assert there - known == set()
 
 
 @pytest.fixture

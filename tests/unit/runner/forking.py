@@ -9,7 +9,7 @@ import os
 import sys
 
 from runner import __main__ as program
-from runner import console, entry, job, task  # noqa: F401 - what the program imports first
+from runner import console, entry, job, job_file, task  # noqa: F401 - what the program imports first
 
 
 def main() -> None:

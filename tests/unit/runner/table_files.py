@@ -7,8 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
-from runner.formats import read_table, write_table
+from runner import cells
+from runner.formats import TEXTS, open_output, read_table
 from runner.job import Input, Reading
+from runner.output_file import Layout
 from runner_jobs import Noted
 
 ROOM = 10**9
@@ -23,6 +25,14 @@ def read(
     path.write_bytes(data)
     entry = Input(1, path.name, form, compression, Reading(**reading))
     return read_table(path, entry, inflated_bytes, noted or Noted())
+
+
+def write_table(table: pa.Table, path: Path, form: str, limit: int) -> int:
+    """Write a table to a file that exists; gives its size."""
+    units = tuple(map(cells.unit, table.columns)) if form in TEXTS else ()
+    with open_output(path, form, limit, Layout(table.schema, units)) as file:
+        file.write_table(table)
+    return file.size
 
 
 def written(directory: Path, table: pa.Table, form: str) -> bytes:

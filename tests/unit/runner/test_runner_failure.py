@@ -260,7 +260,7 @@ def test_the_report_has_the_fields_of_the_contract_and_no_others() -> None:
     report.warn("code", "message")
 
     assert json.loads(encode(report)) == {
-        "version": 2,
+        "version": 3,
         "outcome": "failed",
         "reason": "script_error",
         "error": {"code": "0085", "type": "T", "message": "m", "traceback": "t", "line": 3},

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from runner.failure import BadInput, ColumnNotFound, EmptyInput, OutputLimit, UnconvertibleCell, UnsupportedValue
-from runner.formats import blaming, write_table
+from runner.formats import blaming
 from runner.job import FORMATS
 from runner_jobs import Noted, Room, arrow_bytes
-from table_files import compressed, parquet_bytes, read, written
+from table_files import compressed, parquet_bytes, read, write_table, written
 
 TABLE = pa.table({"a": [1, 2**63 - 1, None], "s": ["x", "", None], "f": [1.5, float("inf"), None]})
 STREAM = arrow_bytes(pa.table({"a": [4294967295] * 3}), pa.ipc.new_stream)
@@ -113,7 +114,10 @@ def test_only_the_selection_lies_in_memory(form: str, tmp_path: Path) -> None:
     found = read(tmp_path, data, form, columns=("c3",))
 
     assert found.column("c3").equals(wide.column("c3"))
-    assert pa.total_allocated_bytes() - before < wide.nbytes / 2  # Parquet's reader keeps some buffers of its own
+    end = time.monotonic() + 10  # the threads of Parquet's reader let go of theirs a little later
+    while pa.total_allocated_bytes() - before >= 2 * found.nbytes and time.monotonic() < end:
+        time.sleep(0.01)
+    assert pa.total_allocated_bytes() - before < 2 * found.nbytes
 
 
 def compressed_columns(table: pa.Table, form: str) -> bytes:

@@ -1,0 +1,239 @@
+"""The beginning of the corridor: what is asked for becomes an accepted run, durable and soon executed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from controller.errors import Conflict, InvalidRequest, TooLarge, TooManyRuns
+from controller.failpoints import failpoint
+from controller.model import (
+    Caller,
+    Dtypes,
+    Format,
+    Input,
+    Job,
+    Part,
+    Priority,
+    Profile,
+    Reading,
+    Run,
+    Status,
+    Waiting,
+    Word,
+)
+from controller.services.backend import Backend, now
+from controller.services.datasets import link, resolve
+from controller.services.reuse import content_digest, reuse
+from controller.services.runs import get
+from controller.services.tenants import new_id
+from controller.store.base import Added, Idempotent
+from controller.workspace import Staging
+
+ENVIRONMENT = "default"
+SCRIPT, BUNDLE = "script.py", "bundle.zip"
+_REPEATED = ("tenant_id", "job", "limits", "environment", "script_sha256", "priority", "at_most_once")
+"""What a run has in common with the one that it repeats."""
+
+
+class Wanted(Word):
+    """A table that is asked for by the name of its dataset."""
+
+    port: int
+    name: str
+    version: int | None = None
+    columns: tuple[str, ...] | None = None
+
+
+class Submission(Word):
+    """What is asked for; the files lie in the staging beside it. A limit that is None is the default's."""
+
+    profile: Profile = Profile.CLASSIC
+    environment: str = ENVIRONMENT
+    timeout_seconds: float | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    dtypes: Dtypes = Dtypes.NUMPY
+    reuse: bool = False
+    at_most_once: bool = False
+    priority: Priority = Priority.NORMAL
+    parameters: dict[str, Any] = {}
+    output_format: Format = Format.ARROW
+    inputs: tuple[Input, ...] = ()
+    datasets: tuple[Wanted, ...] = ()
+    bundle: bool = False
+
+
+def submit(
+    backend: Backend, caller: Caller, staging: Staging, submission: Submission, key: str | None = None
+) -> tuple[Run, bool]:
+    """Accept a run: when this returns, its row and its inputs are on the disk, and it will be executed.
+
+    The run, and whether it is new: with an idempotency key that was used before, the first request's run is given.
+    InvalidRequest, TooLarge, TooManyRuns, Conflict, StorageFull: nothing was accepted, nothing is left.
+    """
+    failpoint("inputs_received")
+    run = _new_run(backend, caller, staging, submission)
+    idempotent = None
+    if key is not None:
+        payload = content_digest(run, staging, submission.model_dump(mode="json", exclude={"priority"}))
+        idempotent = Idempotent(
+            tenant_id=caller.tenant_id, key=key, payload_sha256=payload, resource_id=run.id, created_at=run.created_at
+        )
+        if (earlier := first_of(backend, idempotent)) is not None:
+            return get(backend, caller, earlier), False
+    run = _with_datasets(backend, caller, staging, run, submission.datasets)
+    if submission.reuse:
+        run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
+    return accept(backend, caller, staging, run, idempotent)
+
+
+def _with_datasets(
+    backend: Backend, caller: Caller, staging: Staging, run: Run, datasets: tuple[Wanted, ...]
+) -> Run:
+    """Take the tables of datasets, by links. NotFound, Conflict: as `resolve`."""
+    inputs = list(run.job.inputs)
+    for wanted in datasets:
+        found = resolve(backend, caller, wanted.name, wanted.version)
+        reading = Reading(columns=wanted.columns)
+        input = Input(port=wanted.port, format=Format.ARROW, reading=reading, dataset=found.use)
+        link(staging, input.file, found)
+        inputs.append(input)
+    inputs.sort(key=lambda input: input.port)
+    return run.model_copy(update={"job": run.job.model_copy(update={"inputs": tuple(inputs)})})
+
+
+def accept(
+    backend: Backend, caller: Caller, staging: Staging, run: Run, idempotent: Idempotent | None = None
+) -> tuple[Run, bool]:
+    """Make a run's inputs and its row durable, and have it executed. As `submit`."""
+    added = Added.QUEUE_FULL
+
+    def add(run: Run) -> Run | None:
+        nonlocal added
+        run = reuse(backend, run) or run
+        added = backend.store.add_run(run, backend.settings.max_queued_runs, idempotent)
+        return run if added is Added.ADDED else None
+
+    accepted = keep(backend, staging, run, add)
+    if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
+        earlier = first_of(backend, idempotent)
+        if earlier is None:
+            raise Conflict("the first request of this Idempotency-Key was just forgotten: try again", code="key_in_use")
+        return get(backend, caller, earlier), False
+    if accepted is None:
+        limit = backend.settings.max_queued_runs
+        raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
+    return accepted, True
+
+
+def keep(backend: Backend, staging: Staging, run: Run, add: Callable[[Run], Run | None]) -> Run | None:
+    """The files of a run, then its row, then word to the dispatcher: each durable before the next.
+
+    `add` writes the row, and whatever belongs to it, in one transaction, and gives the run as it was added; when it
+    gives None or raises, nothing of the run is left.
+    """
+    workspace = backend.workspaces.of(run.id)
+    staging.seal(workspace.root)
+    failpoint("inputs_sealed")
+    shared = {input.file for input in run.job.inputs if input.dataset is not None}
+    # The files first: a row without its files would be an accepted run that cannot be executed.
+    added = None
+    try:
+        added = add(run.model_copy(update={"input_bytes": workspace.input_bytes(shared)}))
+    finally:
+        if added is None:
+            workspace.remove()
+    if added is None:
+        return None
+    failpoint("run_added")
+    if not added.status.final:
+        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
+        failpoint("run_dispatched")
+    return added
+
+
+def first_of(backend: Backend, wanted: Idempotent) -> str | None:
+    """What the first request of this idempotency key made; None when this one is the first.
+
+    Conflict when that one asked for something else.
+    """
+    earlier = backend.store.idempotent(wanted.tenant_id, wanted.key)
+    if earlier is None:
+        return None
+    if earlier.payload_sha256 != wanted.payload_sha256:
+        raise Conflict(
+            "this Idempotency-Key was used for another request: a new request needs a new key", code="key_reused"
+        )
+    return earlier.resource_id
+
+
+def _new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
+    settings = backend.settings
+    script = _checked_script(staging, settings.max_script_bytes)
+    if submission.environment != ENVIRONMENT:
+        raise InvalidRequest(f"there is no environment {submission.environment!r}; there is {ENVIRONMENT!r}")
+    if submission.bundle and staging.size(BUNDLE) > settings.max_bundle_bytes:
+        size, limit = staging.size(BUNDLE), settings.max_bundle_bytes
+        raise TooLarge(f"the bundle has {size} bytes, the limit is {limit}", limit=limit, value=size)
+    job = Job(
+        profile=submission.profile,
+        dtypes=submission.dtypes,
+        inputs=submission.inputs,
+        bundle=submission.bundle,
+        output_formats=tuple(dict.fromkeys((Format.ARROW, submission.output_format))),
+        parameters=submission.parameters,
+    )
+    return Run(
+        id=new_id("run"),
+        tenant_id=caller.tenant_id,
+        status=Status.QUEUED,
+        attempt=0,
+        job=job,
+        limits=settings.limits(submission.timeout_seconds, submission.memory_bytes, submission.cpus),
+        environment=submission.environment,
+        script_sha256=hashlib.sha256(script).hexdigest(),
+        priority=submission.priority,
+        at_most_once=submission.at_most_once,
+        created_at=now(),
+    )
+
+
+def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None) -> tuple[Run, bool]:
+    """The same again, as a run of its own: same script, inputs, parameters, limits. As `submit`.
+
+    Conflict when retention has removed the inputs. An earlier result is never taken for it.
+    """
+    first = get(backend, caller, run_id)
+    gone = Conflict("the inputs of this run were removed: it cannot be executed again", code="inputs_removed")
+    if Part.INPUTS in first.removed:
+        raise gone
+    same = {name: getattr(first, name) for name in _REPEATED}
+    run = Run(id=new_id("run"), status=Status.QUEUED, attempt=0, created_at=now(), rerun_of=first.id, **same)
+    idempotent = None
+    if key is not None:
+        payload = hashlib.sha256(f"rerun {first.id}".encode()).hexdigest()
+        idempotent = Idempotent(
+            tenant_id=caller.tenant_id, key=key, payload_sha256=payload, resource_id=run.id, created_at=run.created_at
+        )
+        if (earlier := first_of(backend, idempotent)) is not None:
+            return get(backend, caller, earlier), False
+    with backend.workspaces.stage() as staging:
+        try:
+            staging.link_inputs(backend.workspaces.of(first.id))
+        except FileNotFoundError:
+            get(backend, caller, run_id)  # deleted meanwhile
+            raise gone from None
+        return accept(backend, caller, staging, run, idempotent)
+
+
+def _checked_script(staging: Staging, limit_bytes: int) -> bytes:
+    size = staging.size(SCRIPT)
+    if size > limit_bytes:
+        detail = f"the script has {size} bytes, the limit is {limit_bytes}; put modules into the bundle"
+        raise TooLarge(detail, code="script_too_large", limit=limit_bytes, value=size)
+    script = staging.read(SCRIPT, limit_bytes)
+    if not script.strip():
+        raise InvalidRequest("the script is empty", errors=[{"where": "script", "message": "is empty"}])
+    return script

@@ -1,0 +1,123 @@
+"""What a server does for itself: take up what an earlier process left, say what it executes, remove what is too old."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from controller.model import Part, Run, Waiting
+from controller.services import receipts
+from controller.services.backend import Backend, now
+from controller.services.report import engine_failed
+from controller.services.tidying import tidy
+
+_log = structlog.get_logger(__name__)
+_LOST = engine_failed("the server was stopped while it ran, and it may not be begun again")
+_AT_ONCE = 500
+_JUMP_SECONDS = 600.0
+_PAUSE_SECONDS = 86_400.0
+_LONGEST_DELAY_SECONDS = 3600.0
+
+
+def take_up(backend: Backend) -> None:
+    """At the start of the only server on this data directory: nothing is executed yet, so whatever says that it is was
+    interrupted.
+
+    Such a run is begun again, or ended when it may not be (Store.recover says which). Files that no row knows go.
+    """
+    ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=True)
+    strays = backend.workspaces.remove_strays(backend.store.known_runs)
+    queued = _submit_waiting(backend)
+    _log.info("started", queued=queued, ended=len(ended), strays=strays)
+
+
+def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
+    """Say of what is executed that it is; take up what nobody says it of, and what the dispatcher was not told."""
+    backend.store.renew(at_work, backend.claim())
+    ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=False)
+    for run_id in ended:
+        _log.warning("lease_ended", run_id=run_id)
+        backend.news.changed(run_id)
+    _submit_waiting(backend)
+    tidy(backend)
+
+
+def _submit_waiting(backend: Backend) -> int:
+    waiting = backend.store.waiting()
+    moment = now()
+    for run in waiting:
+        backend.dispatcher.submit(run, _delay(run, moment))
+    return len(waiting)
+
+
+def _delay(run: Waiting, moment: datetime) -> float:
+    """Bounded: a clock that was set back must not hold a run up for years."""
+    if run.not_before is None:
+        return 0.0
+    return min(max(0.0, (run.not_before - moment).total_seconds()), _LONGEST_DELAY_SECONDS)
+
+
+class Calendar:
+    """The wall clock, watched: what is removed by age must not all be removed because the clock was set wrongly."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+        self._doubtful_until = 0.0
+
+    def moment(self) -> datetime | None:
+        """The time; None for a day after the clock has jumped."""
+        offset, moment = time.time() - time.monotonic(), time.monotonic()
+        if abs(offset - self._offset) > _JUMP_SECONDS:
+            _log.warning("clock_jumped", seconds=round(offset - self._offset), removal_paused_seconds=_PAUSE_SECONDS)
+            self._doubtful_until = moment + _PAUSE_SECONDS
+        self._offset = offset
+        return None if moment < self._doubtful_until else datetime.now(UTC)
+
+
+def remove_old(backend: Backend, calendar: Calendar) -> None:
+    """Retention: by age, each part for its own time; then by bytes, of each tenant the longest ended first."""
+    moment = calendar.moment()
+    if moment is None:
+        return
+    settings, store = backend.settings, backend.store
+    store.forget_keys(moment - timedelta(seconds=settings.idempotency_seconds))
+    ages = {
+        Part.INPUTS: settings.keep_inputs_seconds,
+        Part.OUTPUTS: settings.keep_outputs_seconds,
+        Part.LOG: settings.keep_log_seconds,
+    }
+    for part, seconds in ages.items():
+        if seconds is not None:
+            while runs := store.expired(part, moment - timedelta(seconds=seconds), _AT_ONCE):
+                for run in runs:
+                    _remove_parts(backend, run, (part,))
+    if settings.keep_runs_seconds is not None:
+        while runs := store.expired(None, moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
+            for run in runs:
+                store.delete_run(run.tenant_id, run.id)
+                backend.workspaces.of(run.id).remove()
+    if settings.keep_bytes is not None:
+        for tenant_id, total in store.stored_bytes().items():
+            _shrink(backend, tenant_id, total - settings.keep_bytes)
+
+
+def _shrink(backend: Backend, tenant_id: str, surplus: int) -> None:
+    while surplus > 0 and (runs := backend.store.oldest_stored(tenant_id, _AT_ONCE)):
+        for run in runs:
+            if surplus <= 0:
+                return
+            _remove_parts(backend, run, tuple(Part))
+            surplus -= run.input_bytes + run.output_bytes + run.log_file_bytes
+
+
+def _remove_parts(backend: Backend, run: Run, parts: tuple[Part, ...]) -> None:
+    """The row first: a run that promises files it no longer has would fail whoever asks for them.
+
+    And before that the receipt, which tells afterwards what they were.
+    """
+    receipts.make_ahead(backend, run)
+    backend.store.mark_removed(run.id, parts)
+    backend.workspaces.of(run.id).remove_parts(parts)

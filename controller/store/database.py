@@ -1,0 +1,105 @@
+"""The database's doors: one way to read, one way to write, and SQL's faults by our names. SQL itself is beside this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+
+from controller.errors import StorageFull, StoreError
+
+_BUSY_MILLISECONDS = 10_000
+
+
+class Database:
+    """Connections to one database; `url` is SQLAlchemy's. Threads share it."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url, pool_size=16, max_overflow=256)
+        self._file: Path | None = None
+        self._identity: tuple[int, int] | None = None
+        if self._engine.dialect.name == "sqlite":
+            self._file = Path(self._engine.url.database) if self._engine.url.database else None
+            event.listen(self._engine, "connect", _set_up_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            self._require_file()
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        options = {"airlock_writes": True}
+        with _translated(), self._engine.connect().execution_options(**options) as connection, connection.begin():
+            self._require_file()
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema up to this version's. Safe to call at every start."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def check(self) -> None:
+        """Answer a trivial query, or raise StoreError."""
+        with self.reading() as db:
+            db.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _require_file(self) -> None:
+        """StoreError when the file is no longer the one that was opened: SQLite would write on into a deleted one."""
+        if self._file is None:
+            return
+        try:
+            status = os.stat(self._file)
+        except OSError as e:
+            raise StoreError(f"the database file is gone ({e.strerror}): stop the server, restore a backup") from e
+        identity = status.st_dev, status.st_ino
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            raise StoreError("the database file was replaced while the server ran: restart the server")
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transactions begin too late (after the first SELECT) and lose updates: we begin them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # what was accepted survives a power cut
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_MILLISECONDS}",
+        "secure_delete=ON",  # deleted means gone from the file too
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("airlock_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The driver's exceptions, as ours."""
+    try:
+        yield
+    except DBAPIError as e:
+        if "full" in str(e.orig) or "disk I/O error" in str(e.orig):
+            raise StorageFull(f"the database cannot write: {e.orig}; free space on the data directory's disk") from e
+        raise StoreError(f"the database does not answer: {e.orig}") from e

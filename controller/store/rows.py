@@ -1,0 +1,78 @@
+"""Runs as rows: what every store that makes or shows runs has in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, exists, func, insert, literal, select
+
+from controller.model import Outcome, Run, Status
+from controller.store.base import Added, Idempotent
+from controller.store.tables import idempotency_keys, runs
+
+FINAL = [status for status in Status if status.final]
+PAGE_BYTES = 2 << 20
+"""An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
+
+
+def insert_run(db: Connection, run: Run, max_queued: int, idempotent: Idempotent | None) -> Added:
+    """Add a run and the key of its request, as a part of the caller's transaction. As Store.add_run."""
+    values = {column: literal(value, runs.c[column].type) for column, value in _row(run).items()}
+    waiting = (
+        select(func.count())
+        .select_from(runs)
+        .where(runs.c.tenant_id == run.tenant_id, runs.c.task == run.job.task, runs.c.status == Status.QUEUED)
+        .scalar_subquery()
+    )
+    row = select(*values.values()).where(waiting < max_queued)
+    if key_taken(db, idempotent):
+        return Added.KEY_TAKEN
+    if db.execute(insert(runs).from_select(list(values), row)).rowcount != 1:
+        return Added.QUEUE_FULL
+    if idempotent is not None:
+        db.execute(insert(idempotency_keys).values(**idempotent.model_dump()))
+    return Added.ADDED
+
+
+def key_taken(db: Connection, idempotent: Idempotent | None) -> bool:
+    """Whether a request with this key was accepted before."""
+    if idempotent is None:
+        return False
+    key = (idempotency_keys.c.tenant_id == idempotent.tenant_id) & (idempotency_keys.c.key == idempotent.key)
+    return bool(db.execute(select(exists(select(idempotency_keys.c.key).where(key)))).scalar())
+
+
+def run_of(row: RowMapping) -> Run:
+    """The run in a row of its table; other columns in it do not matter."""
+    return Run.model_validate({name: value for name, value in row.items() if name in Run.model_fields})
+
+
+def _row(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run, name) for name in Run.model_fields}
+    return values | {
+        "task": str(run.job.task),
+        "status": str(run.status),
+        "priority": str(run.priority),
+        "job": run.job.model_dump(mode="json"),
+        "limits": run.limits.model_dump(mode="json"),
+        "outcome": run.outcome.model_dump(mode="json") if run.outcome else None,
+        "removed": [str(part) for part in run.removed],
+        "cancel_requested": 0,
+    }
+
+
+def ended_with(outcome: Outcome, now: datetime) -> dict[str, Any]:
+    """What the end of a run writes into its row."""
+    ended = {"status": str(outcome.status), "outcome": outcome.model_dump(mode="json"), "finished_at": now}
+    return ended | {"owner": None, "lease_until": None, "not_before": None}
+
+
+def fitting(weights: list[int]) -> int:
+    """How many of the first rows are read together: one at least, and no more than PAGE_BYTES of outcomes."""
+    total = 0
+    for count, weight in enumerate(weights):
+        total += weight
+        if total > PAGE_BYTES and count:
+            return count
+    return len(weights)
