@@ -16,15 +16,17 @@ from flask import Flask
 
 from controller import failpoints
 from controller.config import Settings, failpoint
-from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
+from controller.dispatch.news import News
 from controller.engines.docker import DockerEngine
 from controller.errors import AirlockError, DataInUse
 from controller.http_server import HttpServer
 from controller.services import tenants, upkeep
 from controller.services.backend import LEASE_SECONDS, Backend, now
 from controller.services.execution import execute
+from controller.services.notary import Notary
 from controller.services.tenants import new_id
+from controller.signing import SigningKey, read_signing_key
 from controller.store.database import Database
 from controller.store.datasets import SqlDatasets
 from controller.store.sql import SqlStore
@@ -38,7 +40,11 @@ LOCK_SECONDS = 10.0
 
 
 def prepare(settings: Settings) -> str | None:
-    """Bring the schema up to date; the first API key if there was none yet, to be shown once."""
+    """Bring the schema up to date; the first API key if there was none yet, to be shown once.
+
+    ReceiptKeyUnusable, before anything else is done.
+    """
+    _signing_key(settings)
     database = _database(settings)
     try:
         database.migrate()
@@ -65,9 +71,10 @@ class Server:
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,
-            finished=Finished(),
+            news=News(),
             conversions=threading.Semaphore(settings.workers),
             waiters=threading.Semaphore(settings.threads // 2),
+            notary=Notary(_signing_key(settings), self.engine, settings.image, settings.workers),
             owner=new_id("own"),
         )
         self._closing = threading.Event()
@@ -87,7 +94,7 @@ class Server:
 
     def stop(self) -> None:
         """Requests that wait for something are answered now."""
-        self.backend.finished.close()
+        self.backend.news.close()
 
     def close(self) -> None:
         """Let running runs end for a while, then stop them; they are begun again at the next start."""
@@ -141,6 +148,10 @@ def _pepper(settings: Settings) -> bytes:
     return tenants.read_pepper(settings.data_dir / "pepper")
 
 
+def _signing_key(settings: Settings) -> SigningKey:
+    return read_signing_key(settings.data_dir / "receipt.key")
+
+
 def _instance(data_dir: Path) -> str:
     """The name by which this data directory's server knows its containers again."""
     path = data_dir / "instance"
@@ -156,7 +167,7 @@ def _instance(data_dir: Path) -> str:
 def serve(settings: Settings, key_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. The first API key goes to `key_file` (mode 0600), or is printed, once.
 
-    DataInUse when another server uses the data directory.
+    DataInUse when another server uses the data directory, ReceiptKeyUnusable.
     """
     _configure_log()
     # Opened before the key is made: a key that could not be handed over would be lost.

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     )
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8750
-    threads: Annotated[int, Field(ge=4, le=1024, description="requests served at once")] = 128
+    threads: Annotated[int, Field(ge=4, le=1024, description="requests served at once")] = 512
     workers: Annotated[int, Field(ge=1, le=256, description="runs executed at once")] = os.cpu_count() or 1
 
     image: Annotated[str, Field(description="the sandbox image, as the engine knows it")] = "airlock-sandbox:latest"

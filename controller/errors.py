@@ -17,6 +17,7 @@
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
         ├── Busy                    as many requests as may are waiting for something already
+        ├── ReceiptKeyUnusable      the key that signs receipts is damaged (only `airlock serve` meets it)
         ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
         ├── StoreError              the database does not answer
         └── EngineError             the container engine failed to do what it was asked
@@ -134,6 +135,11 @@ class Busy(Unavailable):
 class DataInUse(Unavailable):
     code = "data_in_use"
     title = "The data directory is in use"
+
+
+class ReceiptKeyUnusable(Unavailable):
+    code = "receipt_key_unusable"
+    title = "The key that signs receipts cannot be used"
 
 
 class StoreError(Unavailable):

@@ -54,11 +54,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heads: dict[Any, float] = {}
+        self._answering: set[Any] = set()
 
     def init_process(self) -> None:
         # Only in this process: its parent waits longer, for all of it.
         self.cfg.set("graceful_timeout", IN_FLIGHT_SECONDS)
         super().init_process()
+
+    def run(self) -> None:
+        super().run()
+        # A reader that stands still holds a thread, and a process does not end before its threads.
+        for conn in list(self._answering):
+            _hang_up(conn)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
@@ -85,9 +92,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return super().handle(conn)
         finally:
             self._heads.pop(conn, None)
+            self._answering.discard(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._heads.pop(conn, None)  # its head is here
+        self._answering.add(conn)
         return super().handle_request(req, conn)
 
     def murder_pending(self) -> None:
@@ -96,8 +105,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         latest = time.monotonic() - HEAD_SECONDS
         for conn, since in list(self._heads.items()):
             if since < latest:
-                with suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RDWR)
+                _hang_up(conn)
+
+
+def _hang_up(conn: Any) -> None:
+    with suppress(OSError):
+        conn.sock.shutdown(socket.SHUT_RDWR)
 
 
 class HttpServer(BaseApplication):  # type: ignore[misc]

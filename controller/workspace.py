@@ -9,6 +9,7 @@
                        result.arrow ...    the outputs, one file per format; result2.arrow ... of the second port
                        device.csv ...      the device port as a table, where somebody asked for it
                        images              one image after the other
+                       receipt.json        what of it was signed; this run's own, also where results are shared
 
 Nothing here opens what a tenant made: bytes are moved, counted and handed on. The data directory is 0700, so the
 permissive modes inside it (a sandbox runs under a uid of its own) are for the mounts only.
@@ -100,6 +101,8 @@ class Workspace:
         self.output_dir = scratch / f"out-{root.name}"
         self.log = root / LOG
         self.images = root / IMAGES
+        self.receipt = root / "receipt.json"
+        self.receipt_part = root / "receipt.json.part"
 
     def result(self, port: int, format: Format) -> Path:
         return self.root / (_stem(port) + format.suffix)
@@ -178,18 +181,20 @@ class Workspace:
 
     def link_results(self, target: Workspace) -> None:
         """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
+        own = (self.receipt, self.receipt_part)
         with disk_errors():
             for path in self.root.iterdir():
-                if path.is_file():
+                if path.is_file() and path not in own:
                     os.link(path, target.root / path.name)
             _sync(target.root)
 
     def remove_parts(self, parts: Collection[Part]) -> None:
-        """The files of these parts; what is not there is removed already."""
+        """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
         if Part.INPUTS in parts:
             shutil.rmtree(self.input_dir, ignore_errors=True)
         for path in list(self.root.iterdir()) if self.root.exists() else ():
-            if path.is_file() and (Part.LOG if path.name == LOG else Part.OUTPUTS) in parts:
+            part = Part.LOG if path.name == LOG else Part.OUTPUTS
+            if path.is_file() and part in parts and path != self.receipt:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:

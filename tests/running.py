@@ -89,7 +89,7 @@ def free_port() -> int:
 
 def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | None = None) -> RunningServer:
     """`airlock serve` on this data directory; settings are AIRLOCK_* variables. Returns when it answers."""
-    port = free_port()
+    port = int((env or {}).get("AIRLOCK_PORT") or free_port())
     key_file = data_dir.parent / f"{data_dir.name}.key"
     log_path = data_dir.parent / f"{data_dir.name}.log"
     with log_path.open("ab") as log:

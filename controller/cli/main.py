@@ -1,7 +1,8 @@
 """The command line: `airlock`. Every command and option is in docs/cli.md.
 
-Exit codes: 0 done, or the run succeeded; 1 the script failed, or `doctor` found an error; 2 wrong use;
-3 the server failed or cannot be reached. Commands import what they need themselves: `--help` must be quick.
+Exit codes: 0 done, or the run succeeded; 1 the script failed, `doctor` found an error, or `verify` a difference;
+2 wrong use; 3 the server failed or cannot be reached. Commands import what they need themselves: `--help` must be
+quick.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def new(script: Path, force: bool) -> None:
 @click.option("--output", type=table_file, metavar="FILE", help="Save the table; format by suffix, as above.")
 @click.option("--output2", type=table_file, metavar="FILE", help="Save the second table (profile designer).")
 @click.option("--images", type=FOLDER, metavar="DIR", help="Save the images in this folder.")
+@click.option("--receipt", type=NEW_FILE, metavar="FILE", help="Save the run's signed receipt.")
 @click.option("--timeout", "timeout_seconds", type=positive, metavar="SECONDS", help="Time limit of the run.")
 @click.option("--memory", "memory_bytes", type=byte_count, metavar="BYTES", help="Memory limit, like 512MiB.")
 @click.option("--cpus", type=positive, metavar="N", help="CPUs of the run, like 1 or 0.5.")
@@ -93,6 +95,7 @@ def run(
     output: Path | None,
     output2: Path | None,
     images: Path | None,
+    receipt: Path | None,
     parameter: tuple[str, ...],
     options_file: Path | None,
     as_json: bool,
@@ -111,11 +114,40 @@ def run(
     options = options_in(options_file) if options_file else {}
     options |= {name: value for name, value in wanted.items() if value}
     submission = Submission(script, dataframe1, dataframe2, bundle, options)
-    targets = Targets(output, output2, images)
+    targets = Targets(output, output2, images, receipt)
     if local:
+        if receipt:
+            raise click.UsageError("--receipt is a server's word for a run: a local run has none")
         if os.name != "posix":
             raise click.UsageError("--local needs Linux, or another Unix")
         from controller.cli.local import run_locally
 
         sys.exit(run_locally(submission, targets, python, url, key, as_json=as_json))
     sys.exit(run_remotely(submission, targets, url or DEFAULT_URL, key, as_json=as_json))
+
+
+@cli.command()
+@server_options
+@click.argument("run_id")
+@click.option("--output", type=NEW_FILE, metavar="FILE", help="Save it here instead of printing it.")
+def receipt(url: str | None, key: str | None, run_id: str, output: Path | None) -> None:
+    """Fetch the signed receipt of RUN_ID, which must have ended."""
+    from controller.cli.receipt import fetch_receipt
+
+    sys.exit(fetch_receipt(run_id, output, url or DEFAULT_URL, key))
+
+
+@cli.command()
+@click.argument("receipt", type=INPUT_FILE)
+@click.option("--key", type=INPUT_FILE, metavar="FILE", help="The server's public key, as PEM: whose receipt is it?")
+@click.option("--script", type=INPUT_FILE, help="Is this the script?")
+@click.option("--dataframe1", type=INPUT_FILE, help="Is this table 1, as it was handed in?")
+@click.option("--dataframe2", type=INPUT_FILE, help="Is this table 2?")
+@click.option("--bundle", type=INPUT_FILE, help="Is this the bundle?")
+@click.option("--output", "outputs", type=INPUT_FILE, multiple=True, help="Is this a table, image or log? Repeatable.")
+def verify(receipt: Path, key: Path | None, outputs: tuple[Path, ...], **files: Path | None) -> None:
+    """Check RECEIPT, a file: unchanged since a server signed it, and made for these files. Needs no server."""
+    from controller.cli.verify import Files
+    from controller.cli.verify import verify as check
+
+    sys.exit(check(receipt, key, Files(outputs=outputs, **files)))

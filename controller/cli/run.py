@@ -12,9 +12,10 @@ from typing import Any, BinaryIO, Protocol
 from controller.cli.endings import INTERRUPTED, exit_code, say_failure
 from controller.cli.report import PREVIEW_BYTES, UnreadableTable, show_run, show_table, show_versions
 from controller.cli.terminal import Screen, safe_text, size
-from controller.client.api import Client, LogText, Run, table_type
-from controller.client.download import local_name
+from controller.client.api import Client, table_type
+from controller.client.download import local_name, receive
 from controller.client.errors import ClientError, ServerUnreachable
+from controller.client.follow import LogRestart, LogText, Run
 from controller.client.tables import StoredTable
 
 _SHOWN_CHARACTERS = 64 * 1024
@@ -33,11 +34,13 @@ class Submission:
 
 @dataclass(frozen=True)
 class Targets:
-    """Where results go: the tables' files (format by suffix), the folder for images; None = not saved."""
+    """Where results go: the tables' files (format by suffix), the folder for images, the receipt's file; None = not
+    saved."""
 
     output: Path | None
     output2: Path | None
     images: Path | None
+    receipt: Path | None = None
 
     def tables(self) -> tuple[tuple[int, str, Path | None], ...]:
         """Each output port, its name in the run's document, and its file."""
@@ -57,7 +60,7 @@ class Runs(Protocol):
         options: Mapping[str, Any] | None = None,
     ) -> Run: ...
 
-    def follow_log(self, run_id: str) -> Iterator[LogText | Run]: ...
+    def follow_log(self, run_id: str) -> Iterator[LogText | LogRestart | Run]: ...
 
     def wait(self, run_id: str) -> Run: ...
 
@@ -66,6 +69,8 @@ class Runs(Protocol):
     def output_stream(self, run_id: str, *, port: int) -> AbstractContextManager[BinaryIO]: ...
 
     def image(self, run_id: str, name: str, file: Path) -> int: ...
+
+    def receipt(self, run_id: str) -> bytes: ...
 
     def cancel(self, run_id: str) -> object: ...
 
@@ -104,11 +109,14 @@ def run_and_report(
         for port, name, file in targets.tables():
             _save_table(runs, run, port, name, file)
         _save_images(runs, run, targets.images)
+        _save_receipt(runs, run, targets.receipt)
         return exit_code(run)
     show_run(screen, run, shown)
     for port, name, file in targets.tables():
         _report_table(runs, run, port, name, file, screen)
     _report_images(runs, run, targets.images, screen)
+    if _save_receipt(runs, run, targets.receipt):
+        screen.line(f"receipt: {targets.receipt}")
     show_versions(screen, run)
     return exit_code(run)
 
@@ -119,6 +127,11 @@ def _follow(runs: Runs, run_id: str, screen: Screen) -> tuple[Run, str]:
     with screen.progress("running"):
         try:
             for item in runs.follow_log(run_id):
+                if isinstance(item, LogRestart):
+                    shown = ""
+                    screen.end_script_text()
+                    screen.line("the server was interrupted: the run is begun again", "stderr")
+                    continue
                 if not isinstance(item, LogText):
                     return item, shown
                 shown = (shown + item.text)[-_SHOWN_CHARACTERS:]
@@ -177,3 +190,10 @@ def _save_images(runs: Runs, run: Run, folder: Path | None) -> list[tuple[Path, 
         name = local_name(image["name"], files.keys())
         files[name] = runs.image(run["id"], image["name"], folder / name)
     return [(folder / name, count) for name, count in files.items()]
+
+
+def _save_receipt(runs: Runs, run: Run, file: Path | None) -> bool:
+    """Save the receipt, which a run has however it ended, byte for byte; was it asked for?"""
+    if file is not None:
+        receive([runs.receipt(run["id"])], file)
+    return file is not None

@@ -14,9 +14,8 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -31,27 +30,15 @@ from controller.client.errors import (
     json_object,
     refuse_unless_ok,
 )
+from controller.client.follow import FINAL_STATES, Follower, LogRestart, LogText, Run, live_chunks
 from controller.client.multipart import MultipartBody, Part
-from controller.client.sse import parse_events
 from controller.client.tables import ARROW, KINDS, PACKINGS, StoredTable, kind_of
-
-Run = dict[str, Any]
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 LOG_SILENCE_SECONDS = 60.0  # while a script is silent, the server sends a keep-alive every 10 s
 WAIT_SECONDS = 20.0  # one look at a run that has not ended: the server answers when it ends, or after this
 PAUSE_SECONDS = 0.1  # between two looks, lest a server that does not hold its answer back be flooded
-
-FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-
-
-@dataclass(frozen=True)
-class LogText:
-    """A piece of a run's log, as its script wrote it."""
-
-    stream: Literal["stdout", "stderr"]
-    text: str
 
 
 class _Bearer(AuthBase):
@@ -138,26 +125,25 @@ class Client:
                 return run
             time.sleep(PAUSE_SECONDS)
 
-    def follow_log(self, run_id: str) -> Iterator[LogText | Run]:
+    def follow_log(self, run_id: str) -> Iterator[LogText | LogRestart | Run]:
         """The log while it is written, from its start; the last item is the finished run itself.
 
-        Raises ServerUnreachable when the stream is cut before the run ended: wait() still works then.
+        A connection that breaks is made again, for as long as a server may take to restart, and nothing comes twice.
+        Raises ServerUnreachable when that does not work: wait() may work then.
         """
-        with self._open(
-            "GET",
-            f"/v1/runs/{quote(run_id, safe='')}/log",
-            params={"follow": 1},
-            headers={"Accept": "text/event-stream"},
-            timeout=(CONNECT_SECONDS, LOG_SILENCE_SECONDS),
-        ) as answer:
-            for event in parse_events(_live_chunks(answer)):
-                if event.name in ("stdout", "stderr"):
-                    stream: Literal["stdout", "stderr"] = "stdout" if event.name == "stdout" else "stderr"
-                    yield LogText(stream, str(json_object(event.data)["text"]))
-                elif event.name == "status" and (run := json_object(event.data)).get("status") in FINAL_STATES:
-                    yield run
-                    return
-        raise ServerUnreachable(f"the log of {run_id} was cut off before the run ended")
+
+        @contextlib.contextmanager
+        def connect(last_id: str | None) -> Iterator[Iterator[bytes]]:
+            with self._open(
+                "GET",
+                f"/v1/runs/{quote(run_id, safe='')}/log",
+                params={"follow": 1},
+                headers={"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {}),
+                timeout=(CONNECT_SECONDS, LOG_SILENCE_SECONDS),
+            ) as answer:
+                yield live_chunks(answer)
+
+        return Follower(connect).items()
 
     def log(self, run_id: str) -> str:
         """The log as it is kept."""
@@ -186,6 +172,11 @@ class Client:
         path = f"/v1/runs/{quote(run_id, safe='')}/images/{quote(name, safe='')}"
         with self._open("GET", path, headers={"Accept": "image/*"}) as answer:
             return receive(_chunks(answer), file)
+
+    def receipt(self, run_id: str) -> bytes:
+        """The signed receipt of a run that has ended: to be kept byte for byte (signing.verified reads it)."""
+        with self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/receipt") as answer:
+            return b"".join(_chunks(answer))
 
     def cancel(self, run_id: str) -> Run:
         """Stop the run if it has not ended yet; the run as it is then."""
@@ -258,12 +249,6 @@ def table_type(table: Path) -> str:
 def _chunks(answer: requests.Response, size: int = 256 * 1024) -> Iterator[bytes]:
     chunks: Iterator[bytes] = answer.iter_content(size)
     return chunks
-
-
-def _live_chunks(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives. Only chunked bodies tell where a piece ends; others are read byte by byte."""
-    chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
-    return _chunks(answer) if chunked else _chunks(answer, 1)
 
 
 def _root(error: BaseException) -> str:

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """One event: its name ("message" when the server gave none) and its data lines, joined."""
+    """One event: its name ("message" when the server gave none), its data lines, joined, and the last id given."""
 
     name: str
     data: str
+    id: str = ""
 
 
 def parse_events(chunks: Iterable[bytes]) -> Iterator[Event]:
     """Each complete event, as soon as its closing blank line has arrived.
 
-    Lines end in LF or CRLF. Comments (keep-alives), ids and retry times are skipped; an event that is cut
-    off by the end of the stream is dropped, as the standard wants it.
+    Lines end in LF or CRLF. Comments (keep-alives) and retry times are skipped; an event that is cut off by the
+    end of the stream is dropped, as the standard wants it.
     """
-    name, data = "", list[str]()
+    name, last_id, data = "", "", list[str]()
     for line in _lines(chunks):
         if not line:
             if data:
-                yield Event(name or "message", "\n".join(data))
+                yield Event(name or "message", "\n".join(data), last_id)
             name, data = "", []
             continue
         field, _, value = line.partition(":")
@@ -33,6 +34,8 @@ def parse_events(chunks: Iterable[bytes]) -> Iterator[Event]:
             name = value
         elif field == "data":
             data.append(value)
+        elif field == "id":
+            last_id = value
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:

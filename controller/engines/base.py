@@ -73,6 +73,8 @@ class EngineInfo:
     cgroup_driver: str
     image_digest: str | None
     controls: dict[str, bool]
+    runtime_version: str | None = None
+    """Where the engine tells it."""
 
 
 LogSink = Callable[[int, bytes], None]

@@ -80,6 +80,7 @@ class DockerEngine:
             cgroup_version=info.get("CgroupVersion", "1"),
             cgroup_driver=info.get("CgroupDriver", "cgroupfs"),
             image_digest=digest,
+            runtime_version=_component_version(version, self._runtime),
             controls={
                 "seccomp": "seccomp" in options,
                 "apparmor": "apparmor" in options,
@@ -302,6 +303,11 @@ class DockerEngine:
             return True
         deadline = labels.get(DEADLINE_LABEL, "")
         return deadline.isdecimal() and time.time() > int(deadline) + ORPHAN_SECONDS
+
+
+def _component_version(version: dict[str, Any], name: str) -> str | None:
+    """Docker tells the version of a runtime that it came with, and of no other."""
+    return next((part["Version"] for part in version.get("Components") or [] if part.get("Name") == name), None)
 
 
 @contextmanager

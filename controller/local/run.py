@@ -22,8 +22,9 @@ from typing import Any, BinaryIO, Self, cast
 
 from pydantic import ValidationError
 
-from controller.client.api import LogText, Run, table_type
+from controller.client.api import table_type
 from controller.client.download import receive
+from controller.client.follow import LogText, Run
 from controller.client.tables import ARROW, StoredTable, packing
 from controller.config import Settings
 from controller.engines.base import STDERR, STDOUT, Ended, SandboxResult
@@ -156,6 +157,10 @@ class LocalRun:
         with (self._workspace.output_dir / IMAGES).open("rb") as images:
             images.seek(image.offset)
             return receive([images.read(image.bytes)], file)
+
+    def receipt(self, run_id: str) -> bytes:
+        """There is none: nobody vouches for what happened on the user's own machine. Raises LocalRunRefused."""
+        raise LocalRunRefused("a local run has no receipt: leave it out with --local")
 
     def cancel(self, run_id: str) -> None:
         """Kill it, with everything that it started."""

@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from controller.config import Settings
-from controller.dispatch.base import Dispatcher, Finished
+from controller.dispatch.base import Dispatcher
+from controller.dispatch.news import News
 from controller.engines.base import Engine
 from controller.errors import Busy
+from controller.services.notary import Notary
 from controller.store.base import Claim, Store
 from controller.store.dataset_store import Datasets
 from controller.workspace import Workspaces
 
 LEASE_SECONDS = 60.0
 """A run whose owner has not said for so long that it executes it belongs to nobody."""
+LOOK_SECONDS = 1.0
+"""How often a waiting request looks whether its client is still there."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class Backend:
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher
-    finished: Finished
+    news: News
     conversions: threading.Semaphore
     waiters: threading.Semaphore
+    notary: Notary
     owner: str
     """This process, as the rows name who executes a run."""
     first_seen: dict[str, float] = field(default_factory=dict)

@@ -143,4 +143,4 @@ def delete(backend: Backend, caller: Caller, name: str, version: int | None) -> 
         backend.workspaces.of(run_id).remove()
     for run_id in (*removed.forgotten, *removed.stopping):
         backend.dispatcher.cancel(run_id)
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)

@@ -61,7 +61,7 @@ def page(backend: Backend, run: Run) -> Iterator[bytes]:
 def _console(backend: Backend, run: Run) -> str:
     """Everything that was printed, in the order in which it came; the last line says that a run was a good one."""
     frames = read_frames(backend.workspaces.of(run.id).log)
-    text = b"".join(data for _, data, _ in frames).decode("utf-8", "replace").replace("\r\n", "\n")
+    text = b"".join(data for _, data in frames).decode("utf-8", "replace").replace("\r\n", "\n")
     if run.status is not Status.SUCCEEDED:
         return text
     return text + ("" if not text or text.endswith("\n") else "\n") + _OK + "\n"

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from controller.model import (
     Timings,
 )
 from controller.runlog import RunLog
+from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.services.tidying import tidy
@@ -48,6 +50,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
     if run is None:
         return None
     failpoint("run_claimed")
+    backend.news.changed(run.id)
     began = time.monotonic()
     outcome: Outcome | None
     try:
@@ -55,6 +58,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
     except EngineUnavailable as e:
         _log.warning("engine_away", run_id=run.id, error=e.detail)
         if _may_wait(backend, run) and backend.store.release(run.id, run.attempt, begun=False):
+            backend.news.changed(run.id)
             return AWAY_SECONDS
         outcome = engine_failed(e.detail)
     except ImageMissing as e:
@@ -91,7 +95,10 @@ def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> floa
         return None
     seconds = backend.settings.retry_seconds * 4.0**run.failures
     later = now() + timedelta(seconds=seconds)
-    return seconds if backend.store.release(run.id, run.attempt, later, failed=True) else None
+    if not backend.store.release(run.id, run.attempt, later, failed=True):
+        return None
+    backend.news.changed(run.id)
+    return seconds
 
 
 def _detail(error: Unavailable | OSError) -> str:
@@ -112,11 +119,13 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
         _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
         return
     failpoint("run_finished")
-    backend.finished.notify(run.id)
+    backend.news.changed(run.id)
     if run.job.task is TaskKind.INGEST:
         _tidy(backend, run)
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
+    if run.job.task is TaskKind.RUN:
+        receipts.make_ahead(backend, run)
 
 
 def _tidy(backend: Backend, run: Run) -> None:
@@ -185,7 +194,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
 def _in_sandbox(
     backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
 ) -> tuple[SandboxResult, RunLog]:
-    log = RunLog(workspace.log, spec.limits.log_bytes)
+    grown = partial(backend.news.grown, spec.run_id)
+    log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
         return backend.engine.run(spec, log.write, still_wanted), log
     finally:

@@ -12,17 +12,12 @@ from pathlib import Path
 from controller.errors import AirlockError, Busy, Conflict, Gone, NotFound
 from controller.failpoints import failpoint
 from controller.model import Caller, Format, Image, Input, Part, Run, Status, TaskKind
-from controller.runlog import read_frames
 from controller.services import device
-from controller.services.backend import Backend, now, waiting
+from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
 from controller.services.execution import convert
 from controller.store.base import Page, RunFilter
 
 NO_RUN = "there is no run with this id"
-_LOOK_SECONDS = 1.0
-"""How often a waiting request looks whether its client is still there."""
-_POLL_SECONDS = 0.1
-"""How often a followed log is looked at: a print is on its way to the reader within this time."""
 
 
 def get(backend: Backend, caller: Caller, run_id: str) -> Run:
@@ -60,10 +55,13 @@ def wait_for(
     if run.status.final or seconds <= 0:
         return run
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.finished.watch(run_id) as ended:
+    with suppress(Busy), waiting(backend), backend.news.watch(run_id) as watch:
         run = look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
-            if ended.wait(min(left, _LOOK_SECONDS)) or client_is_gone():
+            watch.wait(min(left, LOOK_SECONDS))
+            if watch.changed():
+                run = look()
+            if backend.news.closed or client_is_gone():
                 break
         return look()
     return run
@@ -77,7 +75,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     after = backend.store.request_cancel(caller.tenant_id, run_id, now())
     backend.dispatcher.cancel(run_id)
     if after is not None and after.status.final:
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)
     return get(backend, caller, run_id)
 
 
@@ -88,6 +86,7 @@ def delete(backend: Backend, caller: Caller, run_id: str) -> None:
         raise Conflict("the run has not ended: cancel it first")
     failpoint("row_deleted")
     backend.workspaces.of(run_id).remove()
+    backend.news.changed(run_id)
 
 
 def output(backend: Backend, run: Run, port: int, format: Format) -> Path:
@@ -165,44 +164,7 @@ def image(backend: Backend, run: Run, name: str) -> tuple[Image, Iterator[bytes]
     raise NotFound("the run has no image of this name")
 
 
-def log(backend: Backend, run: Run) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log so far: (stream, bytes) in order."""
-    require(run, Part.LOG)
-    return _log_so_far(backend, run)
-
-
 def require(run: Run, part: Part) -> None:
     """Gone when retention has removed this part of a run's files."""
     if part in run.removed:
         raise Gone(f"the {part} of this run were removed: the server keeps them for a time (`removed` says which)")
-
-
-def _log_so_far(backend: Backend, run: Run) -> Iterator[tuple[int, bytes] | Run | None]:
-    for stream, data, _ in read_frames(backend.workspaces.of(run.id).log):
-        yield stream, data
-
-
-def follow(
-    backend: Backend, caller: Caller, run_id: str, client_is_gone: Callable[[], bool]
-) -> Iterator[tuple[int, bytes] | Run | None]:
-    """The log as it grows, and at last the run. None now and then: a moment in which nothing was written.
-
-    Busy when too many requests wait. Ends early when the client is gone or the server stops.
-    """
-    path, offset = backend.workspaces.of(run_id).log, 0
-    with waiting(backend), backend.finished.watch(run_id) as ended:
-        run: Run | None = get(backend, caller, run_id)
-        while run is not None:
-            final = run.status.final
-            for stream, data, end in read_frames(path, offset):
-                offset = end
-                yield stream, data
-            if final:
-                yield run
-                return
-            if backend.finished.closed or client_is_gone():
-                return
-            if ended.wait(_POLL_SECONDS):
-                ended.clear()
-                run = backend.store.run(caller.tenant_id, run_id)  # None: deleted as soon as it ended
-            yield None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from controller.model import Part, Run, Waiting
+from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import engine_failed
 from controller.services.tidying import tidy
@@ -39,7 +40,7 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
     ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=False)
     for run_id in ended:
         _log.warning("lease_ended", run_id=run_id)
-        backend.finished.notify(run_id)
+        backend.news.changed(run_id)
     _submit_waiting(backend)
     tidy(backend)
 
@@ -113,6 +114,10 @@ def _shrink(backend: Backend, tenant_id: str, surplus: int) -> None:
 
 
 def _remove_parts(backend: Backend, run: Run, parts: tuple[Part, ...]) -> None:
-    """The row first: a run that promises files it no longer has would fail whoever asks for them."""
+    """The row first: a run that promises files it no longer has would fail whoever asks for them.
+
+    And before that the receipt, which tells afterwards what they were.
+    """
+    receipts.make_ahead(backend, run)
     backend.store.mark_removed(run.id, parts)
     backend.workspaces.of(run.id).remove_parts(parts)

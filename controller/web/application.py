@@ -12,7 +12,7 @@ from flask_openapi import Info, OpenAPI
 
 from controller.errors import InvalidRequest
 from controller.services.backend import Backend
-from controller.web import body, datasets, environments, errors, runs, service
+from controller.web import body, datasets, environments, errors, receipts, runs, service
 from controller.web.documents import Problem
 
 _KEY_FORM = "alk_<id>_<secret>_<checksum>"
@@ -69,6 +69,7 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
     app.register_api(runs.blueprint(backend, pepper))
     app.register_api(datasets.blueprint(backend, pepper))
     app.register_api(environments.blueprint(backend, pepper))
+    app.register_api(receipts.blueprint(backend))
     app.register_api(service.blueprint(backend))
     _describe(app)
     return app

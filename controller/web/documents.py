@@ -246,6 +246,19 @@ class LogQuery(Document):
     ] = "plain"
 
 
+class LogHeader(BaseModel):
+    """Other headers may come with it."""
+
+    last_event_id: Annotated[
+        str | None,
+        Field(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{1,9}-[0-9]{1,15}$",
+            description="for events: the id of the last one that arrived; the stream goes on after it",
+        ),
+    ] = None
+
+
 class NoQuery(Document):
     """No query parameter is known here, so any is refused."""
 

@@ -14,4 +14,9 @@ _PROBLEM = {
 
 def answers(*statuses: int) -> dict[str | int, Any]:
     """The refusals of a route that needs a key: those of every such route, and these."""
-    return {str(status): _PROBLEM for status in sorted((401, 403, 422, 503, *statuses))}
+    return problems(401, 403, 422, 503, *statuses)
+
+
+def problems(*statuses: int) -> dict[str | int, Any]:
+    """These refusals, and no others."""
+    return {str(status): _PROBLEM for status in sorted(statuses)}

@@ -13,7 +13,7 @@ from controller.services.backend import Backend
 from controller.services.submission import rerun
 from controller.services.submission import submit as submit_run
 from controller.store.base import RunFilter
-from controller.web import auth, body, log, results
+from controller.web import auth, body, log, receipts, results
 from controller.web.cursors import read_cursor, write_cursor
 from controller.web.documents import (
     CreateHeader,
@@ -74,6 +74,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     _asking(bp, backend)
     log.routes(bp, backend)
     results.routes(bp, backend)
+    receipts.routes(bp, backend)
     return bp
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import os
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.client.api import Client, LogText
+from controller.client import follow
+from controller.client.api import Client
 from controller.client.download import local_name
 from controller.client.errors import (
     ClientError,
@@ -22,6 +24,7 @@ from controller.client.errors import (
     UnexpectedAnswer,
     UnsendableFile,
 )
+from controller.client.follow import LogRestart, LogText
 from controller.client.multipart import CHUNK_BYTES, MultipartBody, Part
 from controller.client.sse import Event, parse_events
 from controller.client.tables import KINDS, PACKINGS, Kind, kind_of
@@ -271,6 +274,75 @@ def test_a_log_that_breaks_off_is_an_error(server: Server, client: Client, endin
         next(items)
 
 
+def numbered(place: str, name: str, data: object) -> bytes:
+    """An event with an id."""
+    return f"id: {place}\n".encode() + event(name, data)
+
+
+def test_a_log_that_breaks_off_goes_on(server: Server, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a cut, a server that is busy, and a connection that was closed: the rest is asked for by the last id."""
+    monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.01)
+    asked: list[str | None] = []
+    running = numbered("0-0", "status", {"status": "running"})
+
+    def hang_up(exchange: Exchange) -> None:
+        exchange.connection.shutdown(socket.SHUT_RDWR)
+        exchange.close_connection = True
+
+    def log(exchange: Exchange) -> None:
+        asked.append(exchange.headers["Last-Event-ID"])
+        answers[len(asked) - 1](exchange)
+
+    running = numbered("0-0", "status", {"status": "running"})
+    answers = [
+        hang_up,
+        lambda x: x.stream([running, numbered("1-9", "stdout", {"text": "a"})]),
+        lambda x: x.say(503, {"code": "busy", "detail": "later"}, "application/problem+json"),
+        lambda x: x.stream([numbered("1-20", "stderr", {"text": "b"})]),
+        lambda x: x.stream([numbered("2-0", "restart", {"attempt": 2})]),
+        lambda x: x.stream([numbered("2-9", "stdout", {"text": "c"}), numbered("2-30", "status", DONE)]),
+    ]
+    server.answers["GET", "/v1/runs/run_1/log"] = log
+
+    items = list(client.follow_log("run_1"))
+
+    assert items == [LogText("stdout", "a"), LogText("stderr", "b"), LogRestart(), LogText("stdout", "c"), DONE]
+    assert asked == [None, None, "1-9", "1-9", "1-20", "2-0"]
+
+
+def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience has an end, and its error says that the server cannot be reached."""
+    monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.1)
+    tries = []
+
+    @contextlib.contextmanager
+    def connect(last_id: str | None) -> Iterator[Iterator[bytes]]:
+        tries.append(last_id)
+        if len(tries) > 1:
+            raise ServerUnreachable("nobody is there")
+        yield iter([numbered("1-9", "stdout", {"text": "a"})])
+
+    items = follow.Follower(connect).items()
+
+    assert next(items) == LogText("stdout", "a")
+    with pytest.raises(ServerUnreachable, match="nobody is there"):
+        next(items)
+    assert len(tries) > 2
+    assert set(tries[1:]) == {"1-9"}
+
+
+def test_a_log_that_is_refused_is_not_asked_for_again(server: Server, client: Client) -> None:
+    """A run that somebody deleted, a key that was revoked: the refusal is told at once."""
+    refusal = {"code": "not_found", "detail": "there is no run"}
+    server.answers["GET", "/v1/runs/run_1/log"] = lambda x: x.say(404, refusal, "application/problem+json")
+
+    with pytest.raises(ServerRefused, match="not_found"):
+        next(client.follow_log("run_1"))
+
+    assert len(server.seen) == 1
+
+
 def test_wait_asks_until_the_run_has_ended(server: Server, client: Client) -> None:
     """Queued, running, done: the third answer is returned; each may be held back by the server."""
     states = iter(["queued", "running", "failed"])
@@ -383,7 +455,7 @@ def test_a_file_that_grows_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
 def test_events_are_parsed_whatever_the_chunks() -> None:
     """One byte at a time or all at once, with CRLF, comments and several data lines: the same events."""
     stream = b": hello\r\nevent: a\r\ndata: 1\r\ndata:2\r\nid: 7\r\n\r\n\n\ndata: \xc3\xa9\n\ndata: lost\n"
-    expected = [Event("a", "1\n2"), Event("message", "é")]
+    expected = [Event("a", "1\n2", "7"), Event("message", "é", "7")]
 
     whole = list(parse_events([stream]))
     bytewise = list(parse_events(stream[i : i + 1] for i in range(len(stream))))

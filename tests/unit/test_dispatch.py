@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from controller.dispatch import inprocess
-from controller.dispatch.base import Finished
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.errors import StoreError
 from controller.model import Priority, Waiting
@@ -164,16 +163,3 @@ def test_a_waiting_run_knows_its_position(workshop):
     shop.submit(a_run("b"), a_run("c"))
 
     assert [shop.dispatcher.position(run_id) for run_id in "abc"] == [None, 1, 2]
-
-
-def test_an_end_wakes_everybody_who_waits_for_it():
-    """And nobody else."""
-    finished = Finished()
-
-    with finished.watch("a") as first, finished.watch("a") as second, finished.watch("b") as other:
-        finished.notify("a")
-
-        assert first.is_set()
-        assert second.is_set()
-        assert not other.is_set()
-    assert not finished._waiting

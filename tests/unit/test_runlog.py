@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.runlog import REMARK, STDERR, STDOUT, RunLog, read_frames
+from controller.runlog import BEGUN, END, REMARK, START, STDERR, STDOUT, LogReader, Position, RunLog, read_frames
+
+
+def begun(path: Path, limit: int, attempt: int = 1) -> RunLog:
+    return RunLog(path, limit, attempt, lambda: None)
 
 
 def write(path: Path, limit: int, *pieces: tuple[int, bytes]) -> RunLog:
-    log = RunLog(path, limit)
+    log = begun(path, limit)
     for stream, data in pieces:
         log.write(stream, data)
     log.close()
@@ -23,7 +27,7 @@ def test_a_short_log_is_kept_whole_and_told_apart(tmp_path):
 
     log = write(path, 100, (STDOUT, b"a"), (STDERR, b"b"), (STDOUT, b"c"))
 
-    assert [(stream, data) for stream, data, _ in read_frames(path)] == [(1, b"a"), (2, b"b"), (1, b"c")]
+    assert [(stream, data) for stream, data in read_frames(path)] == [(1, b"a"), (2, b"b"), (1, b"c")]
     assert (log.bytes, log.truncated) == (3, False)
 
 
@@ -35,8 +39,8 @@ def test_the_limit_is_exact(tmp_path, written, cut):
 
     log = write(path, 100, (STDOUT, data))
 
-    kept = b"".join(piece for stream, piece, _ in read_frames(path) if stream != REMARK)
-    remarks = [piece for stream, piece, _ in read_frames(path) if stream == REMARK]
+    kept = b"".join(piece for stream, piece in read_frames(path) if stream != REMARK)
+    remarks = [piece for stream, piece in read_frames(path) if stream == REMARK]
     assert kept == data[:50] + data[written - 50 :]
     assert log.truncated == bool(cut)
     assert [f"{cut} bytes".encode() in remark for remark in remarks] == [True] * bool(cut)
@@ -50,27 +54,102 @@ def test_head_and_tail_are_what_was_written_first_and_last(tmp_path_factory, pie
 
     write(path, 64, *pieces)
 
-    kept = [(stream, byte) for stream, data, _ in read_frames(path) if stream != REMARK for byte in data]
+    kept = [(stream, byte) for stream, data in read_frames(path) if stream != REMARK for byte in data]
     assert kept == (every if len(every) <= 64 else every[:32] + every[-32:])
+
+
+def words(reader: LogReader) -> list[bytes]:
+    """What the script wrote since the last time, and where it begins again."""
+    pieces = [piece for piece in reader.read() if not piece.seen]
+    return [piece.data if piece.stream != BEGUN else b"(again)" for piece in pieces if piece.stream != END]
 
 
 def test_the_head_can_be_read_while_the_log_grows(tmp_path):
     """A reader goes on from where it was, and sees no half frame."""
     path = tmp_path / "log"
-    log = RunLog(path, 1000)
+    log, reader = begun(path, 1000), LogReader(path)
     log.write(STDOUT, b"first")
 
-    [(_, first, offset)] = list(read_frames(path))
+    first = words(reader)
     log.write(STDERR, b"second")
-    rest = [data for _, data, _ in read_frames(path, offset)]
+    with path.open("ab") as file:
+        file.write(b"\1\0\0\0\5half")
+    rest = words(reader)
 
     log.close()
-    assert (first, rest) == (b"first", [b"second"])
+    assert (first, rest) == ([b"first"], [b"second"])
+
+
+def test_a_reader_is_told_that_the_log_begins_again(tmp_path):
+    """Another attempt's log is read from its start; who had read nothing yet is told nothing."""
+    path = tmp_path / "log"
+    early, late = LogReader(path), LogReader(path)
+    assert words(early) == words(late) == []
+
+    write(path, 100, (STDOUT, b"a"))
+    first = words(early)
+    log = begun(path, 100, attempt=2)
+    log.write(STDOUT, b"b")
+
+    assert (first, words(early), words(late)) == ([b"a"], [b"(again)", b"b"], [b"b"])
+    assert early.position == late.position
+    log.close()
+
+
+def test_reading_goes_on_after_every_place(tmp_path):
+    """Each piece's position gives the rest and nothing twice; the end gives nothing."""
+    path = tmp_path / "log"
+    write(path, 8, (STDOUT, b"ab"), (STDERR, b"cd"), (STDOUT, b"efgh"), (STDOUT, b"ij"))
+    pieces = list(LogReader(path).read())
+
+    rests = [[piece for piece in LogReader(path, one.position).read() if not piece.seen] for one in pieces]
+
+    assert rests == [pieces[number + 1 :] for number in range(len(pieces))]
+    assert words(LogReader(path, START)) == [b"ab", b"cd", b"\n[airlock: 2 bytes of the log were cut here]\n", b"ghij"]
+
+
+@pytest.mark.parametrize("place", [Position(1, 12), Position(1, 10_000), Position(2, 9), Position(0, 11)])
+def test_a_place_that_is_none_begins_again(tmp_path, place):
+    """Between two frames, past the end, another attempt: the whole log comes, and that it does is said."""
+    path = tmp_path / "log"
+    write(path, 100, (STDOUT, b"some"), (STDERR, b"words"))
+
+    assert words(LogReader(path, place)) == [b"(again)", b"some", b"words"]
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=30)), max_size=40), st.integers(0, 90))
+def test_any_place_gives_the_rest_or_all(tmp_path_factory, pieces, number):
+    """For any log and any number: what is not seen is what follows the place, or everything."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    write(path, 64, *pieces)
+    whole = list(LogReader(path).read())
+
+    found = list(LogReader(path, Position(1, number)).read())
+
+    if any(piece.position.offset == number for piece in whole):
+        assert [piece for piece in found if not piece.seen] == [p for p in whole if p.position.offset > number]
+    else:
+        assert [(p.stream, p.data, p.seen) for p in found if p.stream != BEGUN] == [
+            (p.stream, p.data, False) for p in whole
+        ]
+
+
+def test_readers_are_told_when_there_is_more(tmp_path):
+    """At the start, for each write that lands in the file, and at the end; not for what is kept for later."""
+    calls: list[int] = []
+    log = RunLog(tmp_path / "log", 4, 1, lambda: calls.append(1))
+    counts = [len(calls)]
+    for data in (b"a", b"bc", b"d"):
+        log.write(STDOUT, data)
+        counts.append(len(calls))
+    log.close()
+
+    assert [*counts, len(calls)] == [1, 2, 3, 3, 4]
 
 
 def test_a_log_of_single_bytes_costs_little_memory(tmp_path):
     """A script that writes byte by byte does not make an object for each in the tail."""
-    log = RunLog(tmp_path / "log", 1 << 16)
+    log = begun(tmp_path / "log", 1 << 16)
 
     for _ in range(1 << 17):
         log.write(STDOUT, b"x")

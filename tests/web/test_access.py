@@ -24,6 +24,7 @@ OF_ONE_RUN = [
     ("GET", "/output"),
     ("GET", "/images"),
     ("GET", "/images/one.png"),
+    ("GET", "/receipt"),
 ]
 
 

@@ -17,6 +17,7 @@ import requests
 from controller import errors
 from controller.errors import AirlockError
 from controller.model import Reason
+from controller.signing import read_public_key, verified
 from controller.web.errors import HTTP_CODES, status_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("openapi.json")
 API, ERRORS = (ROOT / "docs" / "api.md").read_text(), (ROOT / "docs" / "errors.md").read_text()
+FOR_EVERYBODY = ["/v1/receipt-key"]
 UNLISTED = [("get", "/openapi.json"), ("get", "/docs")]
 ABSTRACT = {errors.Refused, errors.Unavailable}
 
@@ -68,17 +70,20 @@ def test_the_document_is_openapi_3(document: Any) -> None:
 
 
 def test_every_operation_is_whole(document: Any) -> None:
-    """A name of its own, a summary, its path's parameters, described answers, and the key that it needs."""
+    """A name of its own, a summary, its path's parameters, described answers, and the key that it needs, if it does."""
     found = list(operations(document))
 
     names = [operation["operationId"] for _, _, operation in found]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 17
     for method, path, operation in found:
         described = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path" and p["required"]}
         assert described == set(re.findall(r"{(\w+)}", path)), path
         assert operation["summary"], (method, path)
         assert all(answer["description"] for answer in operation["responses"].values())
-        if path.startswith("/v1/"):
+        if path in FOR_EVERYBODY:
+            assert "security" not in operation
+            assert not {"401", "403"} & set(operation["responses"])
+        elif path.startswith("/v1/"):
             assert operation["security"] == [{"api_key": []}]
             assert {"401", "403", "422", "503"} <= set(operation["responses"])
             assert ("404" in operation["responses"]) == ("{run_id}" in path)
@@ -112,6 +117,24 @@ def test_the_run_is_described_as_it_is_answered(document: Any, table_run: Any, f
     assert fields("Usage") == set(table_run["usage"])
     assert fields("Timings") == set(table_run["timings"])
     assert fields("ScriptError") == set(failed_run["error"])
+
+
+def test_the_receipt_is_described_as_it_is_answered(document: Any, server: RunningServer, table_run: Any) -> None:
+    """Field by field, and so the public key."""
+    schemas = document["components"]["schemas"]
+    receipt = server.get(f"/v1/runs/{table_run['id']}/receipt").json()
+    key = requests.get(f"{server.url}/v1/receipt-key", headers={"Accept": "application/json"}, timeout=30).json()
+
+    described = {name: set(schema.get("properties", ())) for name, schema in schemas.items()}
+    answers = document["paths"]["/v1/receipt-key"]["get"]["responses"]["200"]["content"]
+
+    assert described["SignedReceipt"] == set(receipt)
+    assert described["ReceiptEngine"] == set(receipt["engine"])
+    assert described["ReceiptOutputs"] == set(receipt["outputs"])
+    assert described["ReceiptTable"] == set(receipt["outputs"]["tables"][0])
+    assert described["ReceiptImage"] == set(receipt["outputs"]["images"][0])
+    assert described["ReceiptSignature"] == set(receipt["signature"])
+    assert set(answers["application/json"]["schema"]["properties"]) == set(key)
 
 
 def test_the_document_changes_only_on_purpose(document: Any) -> None:
@@ -228,4 +251,6 @@ def test_the_examples_of_the_page_do_what_they_show(server: RunningServer, tmp_p
     assert "event: status" in (tmp_path / "events.txt").read_text()
     assert read("images.json")["items"][0]["name"] == "k and n.png"
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert read("receipt.json")["signature"]["key_id"] == read("airlock-key.json")["key_id"]
+    assert verified((tmp_path / "receipt.json").read_bytes(), read_public_key((tmp_path / "airlock.pem").read_bytes()))
     assert read("cancelled.json")["status"] == "cancelled"

@@ -1,0 +1,233 @@
+"""Receipts: what a finished run was made of, what it gave and under which walls, signed by this server.
+
+A receipt is made once and kept beside the run's results, so everybody who asks gets the same bytes. The worker makes
+it when the run has ended and whoever waited has been told; where there is none yet, the first who asks has it made.
+"""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from controller.errors import AirlockError, Conflict, NotFound
+from controller.model import Environment, Format, Outcome, Run, Status, StoredImage, TaskKind
+from controller.runlog import read_frames
+from controller.services.backend import Backend, now, waiting
+from controller.services.receipt_document import (
+    FileHash,
+    Receipt,
+    ReceiptEngine,
+    ReceiptImage,
+    ReceiptInput,
+    ReceiptLog,
+    ReceiptOutputs,
+    ReceiptTable,
+)
+from controller.signing import canonical
+from controller.workspace import CHUNK_BYTES, Workspace, disk_errors
+
+_log = structlog.get_logger(__name__)
+_GONE = FileHash(sha256=None, bytes=None)
+
+
+def receipt(backend: Backend, run: Run) -> bytes:
+    """The receipt of a run that has ended, the same bytes each time; made now if it was not made before.
+
+    Conflict while the run has not ended; NotFound when it was deleted meanwhile; Busy, StorageFull.
+    """
+    if not run.status.final:
+        raise Conflict(f"the run has no receipt before it has ended: its status is {run.status}")
+    workspace = backend.workspaces.of(run.id)
+    try:
+        if (kept := _kept(workspace)) is not None:
+            return kept
+        with waiting(backend), _alone(workspace, wait=True) as directory, backend.notary.places:
+            return _made(backend, run, workspace, directory)
+    except FileNotFoundError:
+        raise NotFound("the run's files are no longer there: it was deleted meanwhile") from None
+
+
+def make_ahead(backend: Backend, run: Run) -> None:
+    """Make the receipt of a run that has ended, before anybody asks, or before its files go; of other tasks, none.
+
+    What goes wrong is logged, never raised: the run has ended, and its receipt can still be made on demand.
+    """
+    workspace = backend.workspaces.of(run.id)
+    if run.job.task is not TaskKind.RUN or workspace.receipt.exists():
+        return
+    try:
+        ended = backend.store.run(run.tenant_id, run.id)
+        # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
+        with suppress(BlockingIOError, FileNotFoundError), _alone(workspace, wait=False) as directory:
+            if ended is not None and ended.status.final:
+                _made(backend, ended, workspace, directory)
+    except (AirlockError, OSError) as e:
+        _log.warning("receipt_not_made", run_id=run.id, error=str(e))
+    except Exception:  # noqa: BLE001 - a fault of ours in an extra must not end the thread with its queue
+        _log.exception("receipt_not_made", run_id=run.id)
+
+
+@contextmanager
+def _alone(workspace: Workspace, *, wait: bool) -> Iterator[int]:
+    """The run's directory, locked: one receipt of a run is made at a time, in all processes. FileNotFoundError;
+    BlockingIOError when another is at it and we would not wait."""
+    directory = os.open(workspace.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _kept(workspace: Workspace) -> bytes | None:
+    try:
+        return workspace.receipt.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _made(backend: Backend, run: Run, workspace: Workspace, directory: int) -> bytes:
+    """The receipt; kept, durable, when this returns. FileNotFoundError when the run was deleted meanwhile."""
+    if (kept := _kept(workspace)) is not None:
+        return kept
+    data = backend.notary.key.signed(_document(backend, run, workspace).model_dump(mode="json"))
+    with disk_errors():
+        fd = os.open(workspace.receipt_part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(workspace.receipt_part, workspace.receipt)
+        os.fsync(directory)
+    return data
+
+
+def _document(backend: Backend, run: Run, workspace: Workspace) -> Receipt:
+    outcome = run.outcome or Outcome(status=run.status)
+    return Receipt(
+        airlock_version=_airlock_version(),
+        issued_at=now(),
+        run_id=run.id,
+        tenant_id=run.tenant_id,
+        status=run.status,
+        reason=outcome.reason,
+        error_code=outcome.error.code if outcome.error else None,
+        warnings=tuple(warning.code for warning in outcome.warnings),
+        attempt=run.attempt,
+        reused_from=outcome.reused_from,
+        rerun_of=run.rerun_of,
+        batch_id=run.batch_id,
+        item=run.item,
+        script_sha256=run.script_sha256,
+        inputs=_inputs(run, workspace),
+        bundle=_file_hash(workspace.input_dir / "bundle.zip") if run.job.bundle else None,
+        parameters_sha256=hashlib.sha256(canonical(run.job.parameters)).hexdigest(),
+        profile=run.job.profile,
+        dtypes=run.job.dtypes,
+        environment=Environment(name=run.environment, digest=outcome.digest),
+        engine=_engine(backend, run),
+        limits=run.limits,
+        usage=outcome.usage,
+        timings=outcome.timings,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        outputs=ReceiptOutputs(
+            tables=_tables(run, workspace),
+            images=tuple(_image(image, workspace) for image in outcome.images),
+            log=ReceiptLog(**_log_hash(workspace).model_dump(), truncated=outcome.log_truncated),
+        ),
+    )
+
+
+@cache
+def _airlock_version() -> str:
+    return version("airlock")
+
+
+def _engine(backend: Backend, run: Run) -> ReceiptEngine | None:
+    """What the engine says of itself now. None of a run that no engine was asked to execute: it was cancelled in the
+    queue, or is another run's result; and when the engine does not answer."""
+    info = backend.notary.engine_info() if run.attempt else None
+    if info is None:
+        return None
+    return ReceiptEngine(
+        name=info.name,
+        version=info.version,
+        runtime=info.runtime,
+        runtime_version=info.runtime_version,
+        cgroup_version=info.cgroup_version,
+        cgroup_driver=info.cgroup_driver,
+        controls=info.controls,
+    )
+
+
+def _inputs(run: Run, workspace: Workspace) -> tuple[ReceiptInput, ...]:
+    return tuple(
+        ReceiptInput(
+            port=table.port,
+            format=table.format,
+            compression=table.compression,
+            slice=table.slice,
+            reading=table.reading,
+            **_file_hash(workspace.input_dir / table.file).model_dump(),
+        )
+        for table in run.job.inputs
+    )
+
+
+def _tables(run: Run, workspace: Workspace) -> tuple[ReceiptTable, ...]:
+    """Those that the run itself wrote: another format that somebody asks for later is not its doing."""
+    wanted: tuple[tuple[int, Format], ...] = run.job.wanted if run.status is Status.SUCCEEDED else ()
+    return tuple(
+        ReceiptTable(port=port, format=format, **_file_hash(workspace.result(port, format)).model_dump())
+        for port, format in wanted
+    )
+
+
+def _image(image: StoredImage, workspace: Workspace) -> ReceiptImage:
+    try:
+        found = _hash(workspace.open_image(image.offset, image.bytes))
+    except FileNotFoundError:
+        found = _GONE
+    return ReceiptImage(name=image.name, type=image.type, **found.model_dump())
+
+
+def _log_hash(workspace: Workspace) -> FileHash:
+    return _hash(_log_text(workspace)) if workspace.log.exists() else _GONE
+
+
+def _log_text(workspace: Workspace) -> Iterator[bytes]:
+    """The log as GET /v1/runs/{id}/log gives it: UTF-8, whatever the script printed."""
+    decoders: dict[int, codecs.IncrementalDecoder] = {}
+    for stream, data in read_frames(workspace.log):
+        if stream not in decoders:
+            decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+        yield decoders[stream].decode(data).encode()
+    for stream in sorted(decoders):
+        yield decoders[stream].decode(b"", final=True).encode()
+
+
+def _file_hash(path: Path) -> FileHash:
+    try:
+        with path.open("rb") as file:
+            return _hash(iter(lambda: file.read(CHUNK_BYTES), b""))
+    except FileNotFoundError:
+        return _GONE
+
+
+def _hash(pieces: Iterable[bytes]) -> FileHash:
+    digest, count = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        count += len(piece)
+    return FileHash(sha256=digest.hexdigest(), bytes=count)
