@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import StorageFull, StoreError
 
@@ -103,3 +104,5 @@ def _translated() -> Iterator[None]:
         if "full" in str(e.orig) or "disk I/O error" in str(e.orig):
             raise StorageFull(f"the database cannot write: {e.orig}; free space on the data directory's disk") from e
         raise StoreError(f"the database does not answer: {e.orig}") from e
+    except PoolTimeout as e:
+        raise StoreError("the database does not answer: every connection to it is in use") from e
