@@ -140,6 +140,11 @@ class LogReader:
         self._after = after
         self.position = START
 
+    @property
+    def place(self) -> Position:
+        """Where a later reader goes on: at what was read, or where this one wanted to begin."""
+        return self.position if self.position.offset or not self._after.offset else self._after
+
     def is_behind(self) -> bool:
         """Whether there seems to be more. Costs next to nothing."""
         try:
@@ -166,7 +171,7 @@ class LogReader:
 
     def _begin(self, file: BinaryIO, attempt: int) -> Iterator[Piece]:
         """Go to the start of this attempt's log; say so, if the reader knows something that is not in it."""
-        wanted = self.position if self.position.offset else self._after
+        wanted = self.place
         self.position = Position(attempt, 0)
         if wanted.offset and not (wanted.attempt == attempt and _is_place(file, wanted.offset)):
             self._after = START

@@ -1,8 +1,8 @@
 """A run's files: where they lie, how they get in, and how they are taken out of a sandbox's reach.
 
     DATA/uploads/<token>/in/...            being received; not a run yet
-                 out-<run id>/             mounted at /out while a sandbox lives
-                 convert-<token>/          a conversion at work; all of uploads/ is emptied at each start
+    DATA/scratch/out-<run id>/             mounted at /out while a sandbox lives
+                 aside-<token>/            a conversion at work; uploads/ and scratch/ are emptied at each start
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
                        log                 framed by log.py
@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -133,23 +133,24 @@ class Workspace:
             outputs.close()
 
     @contextmanager
-    def conversion(self, job: bytes, source: Path | Iterable[bytes]) -> Iterator[Workspace]:
-        """A workspace for a moment: a job document, and its input (a file of this run's, linked; or pieces of one).
+    def aside(self, job: bytes, tables: Mapping[str, Path | Iterable[bytes]]) -> Iterator[Workspace]:
+        """A workspace for a moment: a job document and its tables, each a file that is linked, or pieces of one.
 
-        FileNotFoundError when the run was removed.
+        FileNotFoundError when a run was removed meanwhile.
         """
-        inner = Workspace(self._scratch / f"convert-{secrets.token_hex(8)}", self._scratch)
+        inner = Workspace(self._scratch / f"aside-{secrets.token_hex(8)}", self._scratch)
         try:
             with disk_errors():
                 inner.root.mkdir()
                 inner.input_dir.mkdir()
-                table = inner.input_dir / "dataframe1"
-                if isinstance(source, Path):
-                    os.link(source, table)
-                else:
-                    with table.open("xb") as file:
-                        file.writelines(source)
-                    table.chmod(0o644)
+                for name, source in tables.items():
+                    table = inner.input_dir / name
+                    if isinstance(source, Path):
+                        os.link(source, table)
+                    else:
+                        with table.open("xb") as file:
+                            file.writelines(source)
+                        table.chmod(0o644)
                 inner.describe(job)
             yield inner
         finally:
@@ -295,12 +296,13 @@ class Workspaces:
     def __init__(self, data_dir: Path, min_free_bytes: int = 0) -> None:
         self._min_free_bytes = min_free_bytes
         self._uploads = data_dir / "uploads"
+        self._scratch = data_dir / "scratch"
         self._runs = data_dir / "runs"
-        for directory in (self._uploads, self._runs):
+        for directory in (self._uploads, self._scratch, self._runs):
             directory.mkdir(parents=True, exist_ok=True)
 
     def of(self, run_id: str) -> Workspace:
-        return Workspace(self._runs / run_id, self._uploads)
+        return Workspace(self._runs / run_id, self._scratch)
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
@@ -316,9 +318,10 @@ class Workspaces:
             shutil.rmtree(root, ignore_errors=True)
 
     def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
-        """At start: half-received uploads, and the files of runs that the store does not know."""
+        """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
         keep = known(path.name for path in self._runs.iterdir())
-        strays = [*self._uploads.iterdir(), *(p for p in self._runs.iterdir() if p.name not in keep)]
+        unknown = (path for path in self._runs.iterdir() if path.name not in keep)
+        strays = [*self._uploads.iterdir(), *self._scratch.iterdir(), *unknown]
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
         return len(strays)

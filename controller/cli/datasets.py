@@ -19,6 +19,7 @@ from controller.cli.arguments import (
     stored_table,
     table_file,
 )
+from controller.cli.endings import failures_end_the_program
 from controller.cli.terminal import safe_text, size
 from controller.client.tables import StoredTable
 
@@ -140,17 +141,10 @@ def delete(url: str | None, key: str | None, name: StoredTable) -> None:
 @contextlib.contextmanager
 def _client(url: str | None, key: str | None) -> Iterator[DatasetClient]:
     """A client; what keeps it from its answer ends the program with the exit code that says so."""
-    from controller.cli.endings import say_failure
     from controller.client.datasets import DatasetClient
-    from controller.client.errors import ClientError
 
-    try:
-        with DatasetClient(url or DEFAULT_URL, key) as client:
-            yield client
-    except BrokenPipeError:
-        raise
-    except (ClientError, OSError) as error:
-        sys.exit(say_failure(error))
+    with failures_end_the_program(), DatasetClient(url or DEFAULT_URL, key) as client:
+        yield client
 
 
 def _show_all(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,6 +21,17 @@ def exit_code(run: dict[str, Any]) -> int:
     if run["status"] == "succeeded":
         return SUCCEEDED
     return SERVER_FAILED if run.get("reason") == "engine_error" else SCRIPT_FAILED
+
+
+@contextlib.contextmanager
+def failures_end_the_program() -> Iterator[None]:
+    """What keeps a client from its answer is said, and ends the program with the exit code for it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: click ends the program without a word
+    except (errors.ClientError, OSError) as error:
+        sys.exit(say_failure(error))
 
 
 def say_failure(error: Exception) -> int:

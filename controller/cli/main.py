@@ -29,6 +29,7 @@ from controller.cli.arguments import (
 )
 from controller.cli.datasets import dataset
 from controller.cli.host import doctor, image, serve
+from controller.cli.runs import runs
 from controller.client.tables import KINDS, StoredTable, kind_of
 
 PROFILES = ("classic", "classic-strict", "lenient", "designer")
@@ -46,7 +47,7 @@ def cli() -> None:
     """Run scripts that nobody has to trust: each in a sealed container of its own."""
 
 
-for _command in (serve, doctor, image, dataset):
+for _command in (serve, doctor, image, dataset, runs):
     cli.add_command(_command)
 
 

@@ -99,7 +99,7 @@ def run_and_report(
             options=submission.options,
         )
     try:
-        run, shown = (runs.wait(run["id"]), "") if as_json else _follow(runs, run["id"], screen)
+        run, shown = (runs.wait(run["id"]), "") if as_json else follow_log(runs, run["id"], screen)
     except KeyboardInterrupt:
         screen.line(f"interrupted: cancelling {run['id']}", "stderr")
         runs.cancel(run["id"])
@@ -121,7 +121,7 @@ def run_and_report(
     return exit_code(run)
 
 
-def _follow(runs: Runs, run_id: str, screen: Screen) -> tuple[Run, str]:
+def follow_log(runs: Runs, run_id: str, screen: Screen) -> tuple[Run, str]:
     """Show the log until the run has ended; the run, and the end of what was shown."""
     shown = ""
     with screen.progress("running"):

@@ -178,6 +178,18 @@ class Client:
         with self._open("GET", f"/v1/runs/{quote(run_id, safe='')}/receipt") as answer:
             return b"".join(_chunks(answer))
 
+    def runs(self, **filters: Any) -> Iterator[Run]:
+        """The runs of the key's tenant, newest first, page after page; filters as of GET /v1/runs."""
+        return self._pages("/v1/runs", filters)
+
+    def rerun(self, run_id: str, wait_seconds: float = 0) -> Run:
+        """The same run again, as a new one."""
+        return self._json("POST", f"/v1/runs/{quote(run_id, safe='')}/rerun", **waiting(wait_seconds))
+
+    def compare(self, left: str, right: str) -> dict[str, Any]:
+        """Whether two runs gave the same: `same`, and per table a verdict and the first difference."""
+        return self._json("GET", f"/v1/runs/{quote(left, safe='')}/comparison", params={"with": right})
+
     def cancel(self, run_id: str) -> Run:
         """Stop the run if it has not ended yet; the run as it is then."""
         return self._json("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")
@@ -191,6 +203,15 @@ class Client:
         """The environments that the server offers: name, image and packages of each."""
         timeout = (min(CONNECT_SECONDS, timeout_seconds), timeout_seconds)
         return list(self._json("GET", "/v1/environments", timeout=timeout)["items"])
+
+    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor: dict[str, Any] = {}
+        while True:
+            page = self._json("GET", path, params={"limit": 100} | params | cursor)
+            yield from page["items"]
+            if not page["next_cursor"]:
+                return
+            cursor = {"cursor": page["next_cursor"]}
 
     def _open_output(
         self, run_id: str, accept: str, port: int

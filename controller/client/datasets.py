@@ -74,15 +74,6 @@ class DatasetClient(Client):
         with self._open("DELETE", _path(name), params=_versioned(version)):
             pass
 
-    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[Dataset]:
-        cursor: dict[str, Any] = {}
-        while True:
-            page = self._json("GET", path, params={"limit": 100} | params | cursor)
-            yield from page["items"]
-            if not page["next_cursor"]:
-                return
-            cursor = {"cursor": page["next_cursor"]}
-
 
 def _path(name: str) -> str:
     return f"/v1/datasets/{quote(name, safe='')}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -222,40 +223,43 @@ def convert(
 
     ConversionFailed when the table cannot be written so, EngineError when the sandbox could not be had.
     """
-    workspace = backend.workspaces.of(run.id)
-    # The run's own memory was enough for the table; its time limit may have been one second.
-    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
-    wanted = ((1, target),)
+    job = Job(task=TaskKind.CONVERT, inputs=(source,), output_formats=(target,))
     with backend.conversions:
         if path.exists():
             return path
-        with workspace.conversion(job_document(TaskKind.CONVERT, Job(inputs=(source,)), limits, wanted), data) as inner:
-            spec = SandboxSpec(
-                run_id=f"{run.id}-{inner.root.name}",
-                attempt=1,
-                image=backend.settings.image,
-                input_dir=inner.input_dir,
-                output_dir=inner.output_dir,
-                limits=limits,
-            )
-            with inner.outputs(wanted) as outputs:
-                _converted(backend.engine.run(spec, _forget, lambda: True), outputs, limits, target)
-                outputs.keep(output_file(1, target), path)
-                backend.store.grow(run.id, path.stat().st_size)
+        with aside(backend, run, job, {source.file: data}) as (outcome, outputs):
+            if outcome.error is not None:
+                raise ConversionFailed(f"the result cannot be written as {target}: {outcome.error.message}")
+            outputs.keep(output_file(1, target), path)
+            backend.store.grow(run.id, path.stat().st_size)
     return path
 
 
-def _converted(result: SandboxResult, outputs: Outputs, limits: Limits, target: Format) -> None:
-    """ConversionFailed unless the sandbox wrote the whole file and says so."""
-    if result.ended is Ended.KILLED:
-        raise EngineError("the server is stopping: ask again when it is back")
-    report, name = read_report(outputs), output_file(1, target)
-    whole = report is not None and report.files.get(name) == outputs.size(name)
-    if whole and result.ended is Ended.EXITED and result.exit_code == 0:
-        return
-    error = judge(result, report, outputs, limits, ((1, target),)).error
-    reason = error.message if error else "the conversion did not come to its end"
-    raise ConversionFailed(f"the result cannot be written as {target}: {reason}")
+@contextmanager
+def aside(
+    backend: Backend, run: Run, job: Job, tables: Mapping[str, Path | Iterable[bytes]]
+) -> Iterator[tuple[Outcome, Outputs]]:
+    """Do a job with a run's tables in a sandbox of its own, while somebody waits: how it ended, and what it wrote.
+
+    EngineError when the sandbox could not be had, FileNotFoundError when the run was removed.
+    """
+    # The run's own memory was enough for the table; its time limit may have been one second.
+    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
+    document, documents = job_document(job.task, job, limits, job.wanted), job.task.documents
+    with backend.workspaces.of(run.id).aside(document, tables) as inner:
+        spec = SandboxSpec(
+            run_id=f"{run.id}-{inner.root.name}",
+            attempt=1,
+            image=backend.settings.image,
+            input_dir=inner.input_dir,
+            output_dir=inner.output_dir,
+            limits=limits,
+        )
+        with inner.outputs(job.wanted, documents) as outputs:
+            result = backend.engine.run(spec, _forget, lambda: True)
+            if result.ended is Ended.KILLED:
+                raise EngineError("the server is stopping: ask again when it is back")
+            yield judge(result, read_report(outputs), outputs, limits, job.wanted, documents), outputs
 
 
 def job_document(task: TaskKind, job: Job, limits: Limits, wanted: Wanted) -> bytes:

@@ -51,12 +51,12 @@ def follow(
                 run, row_read = backend.store.run(caller.tenant_id, run_id), began
                 continue
             if waited and run.status is Status.RUNNING:
-                yield Standing(run, reader.position)
+                yield Standing(run, reader.place)
             waited = run.status is Status.QUEUED
             if run.status.final or reader.is_behind():
                 yield from reader.read()
             if run.status.final:
-                yield Standing(run, reader.position)
+                yield Standing(run, reader.place)
                 return
             if backend.news.closed or client_is_gone():
                 return

@@ -259,6 +259,12 @@ class LogHeader(BaseModel):
     ] = None
 
 
+class ComparisonQuery(Document):
+    other: Annotated[
+        str, Field(alias="with", max_length=100, description="the run to compare with: it is on the right")
+    ]
+
+
 class NoQuery(Document):
     """No query parameter is known here, so any is refused."""
 

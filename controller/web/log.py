@@ -31,7 +31,7 @@ _LOG = {"description": "the log", "content": {"text/plain": {}, "text/event-stre
 def routes(bp: APIBlueprint, backend: Backend) -> None:
     """Add the log to the blueprint of runs."""
 
-    @bp.get("/<run_id>/log", summary="The log", responses={200: _LOG, **answers(404)})
+    @bp.get("/<run_id>/log", summary="The log", responses={200: _LOG, **answers(404, 410)})
     def log(path: RunPath, query: LogQuery, header: LogHeader) -> Response:
         """text/plain: stdout and stderr as they came. text/event-stream: live, each event with an id.
 

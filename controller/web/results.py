@@ -10,12 +10,14 @@ from flask_openapi import APIBlueprint
 from controller.model import Format
 from controller.services import runs
 from controller.services.backend import Backend
+from controller.services.comparison import Comparison, compare
 from controller.web import auth
-from controller.web.documents import ImageList, ImagePath, NoQuery, RunPath, run_document
+from controller.web.documents import ComparisonQuery, ImageList, ImagePath, NoQuery, RunPath, run_document
 from controller.web.refusals import answers
 from controller.web.tables import BINARY, BY_MEDIA_TYPE, TABLE_ANSWERS, TABLES, negotiated, table
 
 _HTML = "text/html"
+_COMPARISON_ANSWERS: dict[str | int, Any] = {200: Comparison, **answers(404, 409, 410, 507)}
 _DEVICE_ANSWERS = {**TABLE_ANSWERS, 200: {"description": "the port", "content": {**TABLES, _HTML: {}}}}
 
 
@@ -39,6 +41,11 @@ def routes(bp: APIBlueprint, backend: Backend) -> None:
         run = runs.get(backend, auth.caller(), path.run_id)
         wanted = negotiated(Format.ARROW)
         return table(runs.output(backend, run, 2, wanted), f"{run.id}-2", wanted)
+
+    @bp.get("/<run_id>/comparison", summary="Two runs' tables compared", responses=_COMPARISON_ANSWERS)
+    def comparison(path: RunPath, query: ComparisonQuery) -> dict[str, Any]:
+        """Whether this run and another gave the same, per table: equal in bytes, in values, or the first difference."""
+        return compare(backend, auth.caller(), path.run_id, query.other).model_dump(mode="json")
 
     @bp.get("/<run_id>/device", summary="The device port", responses=_DEVICE_ANSWERS)
     def device(path: RunPath, query: NoQuery) -> Response:
@@ -66,7 +73,7 @@ def routes(bp: APIBlueprint, backend: Backend) -> None:
                 "description": "the PNG; an SVG, for a download only",
                 "content": {"image/png": {"schema": BINARY}, "image/svg+xml": {"schema": BINARY}},
             },
-            **answers(404),
+            **answers(404, 410),
         },
     )
     def image(path: ImagePath, query: NoQuery) -> Response:

@@ -19,7 +19,7 @@ TABLE_ANSWERS: dict[str | int, Any] = {
     200: {"description": "the table", "content": TABLES},
     206: {"description": "the part of it that `Range` asks for", "content": TABLES},
     304: {"description": "it is the one that `If-None-Match` names"},
-    **answers(404, 406, 409, 412, 416, 507),
+    **answers(404, 406, 409, 410, 412, 416, 507),
 }
 _MEDIA_TYPES = BY_MEDIA_TYPE | {
     "application/vnd.apache.arrow": Format.ARROW,

@@ -38,8 +38,10 @@ def read_arrow_rows(source: Any, reading: Reading, rows: Slice) -> pa.Table:
     for number in range(file.num_record_batches):
         batch = file.get_batch(number)
         before, passed = passed, passed + batch.num_rows
-        if passed > rows.offset:
-            kept.append(batch.slice(max(0, rows.offset - before), end - max(before, rows.offset)))
+        # The last one is kept in any case: categories have their levels in a batch, be it without a row.
+        if passed > rows.offset or number == file.num_record_batches - 1:
+            first = min(max(0, rows.offset - before), batch.num_rows)
+            kept.append(batch.slice(first, end - max(before, rows.offset)))
         if passed >= end:
             break
     return _in_order(pa.Table.from_batches(kept, file.schema), positions, names)
@@ -156,8 +158,9 @@ def _selection(
     names = fit_names(opened(source).schema.names)
     positions = chosen(names, reading)
     read = sorted(positions)
-    options = pa.ipc.IpcReadOptions(included_fields=read)
-    return [read.index(position) for position in positions], [names[n] for n in positions], options
+    # With a selection Arrow copies what it reads; without, a file that is mapped is read in place.
+    options = pa.ipc.IpcReadOptions(included_fields=read if len(read) < len(names) else None)
+    return _places(positions, read), [names[n] for n in positions], options
 
 
 def _selected_parquet(file: Any, reading: Reading) -> pa.Table:
@@ -168,8 +171,15 @@ def _selected_parquet(file: Any, reading: Reading) -> pa.Table:
     whole = len(set(raw)) < len(raw) or len(positions) == len(raw)
     table = file.read(None if whole else [raw[position] for position in positions])
     # A name with a dot in it may bring a nested column along.
-    there = list(range(len(raw))) if whole else [raw.index(name) for name in table.column_names]
-    return _in_order(table, [there.index(position) for position in positions], [names[n] for n in positions])
+    place = {name: n for n, name in enumerate(raw)}
+    there = list(range(len(raw))) if whole else [place[name] for name in table.column_names]
+    return _in_order(table, _places(positions, there), [names[n] for n in positions])
+
+
+def _places(positions: list[int], read: list[int]) -> list[int]:
+    """Give the place of each column among those that were read."""
+    place = {position: n for n, position in enumerate(read)}
+    return [place[position] for position in positions]
 
 
 def _in_order(table: pa.Table, positions: list[int], names: list[str]) -> pa.Table:

@@ -92,6 +92,8 @@ def _words(cell: Any, only: pa.ChunkedArray) -> str:
 
 
 def _first_row(left: pa.ChunkedArray, right: pa.ChunkedArray) -> int | None:
+    if left.equals(right):  # fast; to it, NaN differs from NaN
+        return None
     rows = max(1, min(_BLOCK_ROWS, len(left) * _BLOCK_BYTES // max(1, left.nbytes, right.nbytes)))
     for start in range(0, len(left), rows):
         row = first_unequal(*(column.slice(start, rows).combine_chunks() for column in (left, right)))

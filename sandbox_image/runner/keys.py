@@ -14,6 +14,8 @@ def is_comparable(data_type: pa.DataType) -> bool:
 
 def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Give a column of single values with NaN as missing, one zero, and no type that Arrow cannot compare."""
+    if kind.is_null(column.type):
+        return column.cast(pa.int8())
     if kind.is_float16(column.type):
         column = column.cast(pa.float32())
     if kind.is_decimal32(column.type) or kind.is_decimal64(column.type):

@@ -96,8 +96,6 @@ def _moments(values: pa.ChunkedArray) -> dict[str, Any]:
 
 def _distinct(values: pa.ChunkedArray) -> int | None:
     """Count the distinct values; None when there are too many, or when they take too much memory to tell."""
-    if kind.is_null(values.type):
-        return 0
     seen = pa.array([], values.type)
     rows = max(1, min(_BLOCK_ROWS, len(values) * _BLOCK_BYTES // max(1, values.nbytes)))
     for start in range(0, len(values), rows):

@@ -340,7 +340,8 @@ def test_a_server_that_does_not_say_costs_a_line(rooms: Path, script: Write, sta
 def test_a_script_that_takes_its_files_away_is_code_1(rooms: Path, script: Write) -> None:
     """Nothing keeps a script from it here; it is said, and it is no success."""
     job = script(
-        "import os\ndef azureml_main():\n    os.remove('../out/result')\n    open('../out/result', 'w').close()\n"
+        "import glob, os\ndef azureml_main():\n"
+        "    result, = glob.glob('../*/result')\n    os.remove(result)\n    open(result, 'w').close()\n"
     )
 
     result = local(job)

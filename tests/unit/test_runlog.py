@@ -108,6 +108,20 @@ def test_reading_goes_on_after_every_place(tmp_path):
     assert words(LogReader(path, START)) == [b"ab", b"cd", b"\n[airlock: 2 bytes of the log were cut here]\n", b"ghij"]
 
 
+def test_a_reader_keeps_its_place_until_it_has_read(tmp_path):
+    """While there is no log, or none of its attempt, whoever comes after it begins where it wanted to."""
+    path, after = tmp_path / "log", Position(1, 11)
+    reader = LogReader(path, after)
+
+    missing = (list(reader.read()), reader.place)
+    begun(path, 100, attempt=2).close()
+    pieces = list(reader.read())
+
+    assert missing == ([], after)
+    assert (pieces[0].stream, pieces[0].position) == (BEGUN, Position(2, 0))
+    assert reader.place == pieces[-1].position
+
+
 @pytest.mark.parametrize("place", [Position(1, 12), Position(1, 10_000), Position(2, 9), Position(0, 11)])
 def test_a_place_that_is_none_begins_again(tmp_path, place):
     """Between two frames, past the end, another attempt: the whole log comes, and that it does is said."""

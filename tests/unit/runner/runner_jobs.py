@@ -35,6 +35,14 @@ def environment(work: Path) -> dict[str, str]:
     }
 
 
+OWN_FILES = {
+    "ingest": ("preview.json", "statistics.json"),
+    "compare": ("comparison.json",),
+    "group": ("groups.json",),
+}
+"""What a task writes beside its tables."""
+
+
 @dataclass
 class Done:
     """A job after its end: exit code (negative: the signal), report, log, result table and images."""
@@ -49,6 +57,12 @@ class Done:
     def table(self) -> pa.Table:
         """The result."""
         return pa.ipc.open_file(pa.memory_map(str(self.outputs / "result"))).read_all()
+
+    def json(self, name: str) -> Any:
+        """What stands in a file of the task's own; it has no NaN in it, and as many bytes as the report says."""
+        data = (self.outputs / name).read_bytes()
+        assert self.report["files"][name] == len(data)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
 
     @property
     def error(self) -> dict[str, Any]:
@@ -128,6 +142,15 @@ class Room:
         """Connect a port to an Arrow table."""
         self.give(port, arrow_bytes(table if isinstance(table, pa.Table) else pa.table(dict(table))), "arrow")
 
+    def give_part(self, number: int, table: pa.Table | bytes) -> None:
+        """Hand in one of many tables, an Arrow file, on the first port."""
+        data = table if isinstance(table, bytes) else arrow_bytes(table)
+        file = f"part-{number:06}"
+        (self.base / "in" / file).write_bytes(data)
+        self.job["inputs"].append({
+            "port": 1, "file": file, "format": "arrow", "compression": None, "reading": READING, "slice": None,
+        })  # fmt: skip
+
     def give_bundle(self, files: Mapping[str, str | bytes]) -> None:
         """Connect a bundle of these files."""
         (self.base / "in" / "bundle.zip").write_bytes(zip_bytes(files))
@@ -141,8 +164,9 @@ class Room:
         """Write the job down; gives the runner's arguments and the file for standard input."""
         (self.base / "in" / "job.json").write_text(json.dumps(self.job))
         (self.base / "in" / "script.py").write_bytes(script.encode() if isinstance(script, str) else script)
-        for name in ("report.json", "images", *(output["file"] for output in self.job["outputs"])):
-            (self.base / "out" / name).touch()
+        files = (*(output["file"] for output in self.job["outputs"]), *OWN_FILES.get(self.job["task"], ()))
+        for name in ("report.json", "images", *files):
+            (self.base / "out" / name).write_bytes(b"")
         (self.base / "stdin").write_bytes(go)
         (self.base / "log").touch()
         return [str(self.base / name) for name in ("in", "out", "work", "fonts")], self.base / "stdin"
@@ -184,6 +208,10 @@ def arrow_bytes(table: pa.Table, new: Callable[..., Any] = pa.ipc.new_file) -> b
     with new(file, table.schema) as writer:
         writer.write_table(table)
     return file.getvalue()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def zip_bytes(files: Mapping[str, str | bytes]) -> bytes:

@@ -94,6 +94,16 @@ def entry(**change: object) -> dict[str, object]:
         ({"outputs": [{"port": 1, "file": "result", "format": "xls"}]}, "output format is 'xls'"),
         ({"outputs": [{"port": 3, "file": "result", "format": "csv"}]}, "output port is 3"),
         ({"limits": {}}, "KeyError"),
+        ({"group_by": "x"}, "group_by is 'x', which does not fit run"),
+        ({"group_by": 1}, "group_by is 1"),
+        ({"inputs": [entry(), entry()]}, "2 inputs on the ports [1] do not fit run"),
+        ({"inputs": [entry(slice={"offset": -1, "rows": 1})]}, "the slice's offset is -1"),
+        ({"inputs": [entry(slice={"offset": 0, "rows": "1"})]}, "the slice's rows is '1'"),
+        ({"task": "ingest"}, "0 inputs on the ports [] do not fit ingest"),
+        ({"task": "convert", "inputs": [entry(port=2)]}, "1 inputs on the ports [2] do not fit convert"),
+        ({"task": "compare", "inputs": [entry()]}, "1 inputs on the ports [1] do not fit compare"),
+        ({"task": "concatenate", "inputs": [entry()] * 10_001}, "10001 inputs on the ports [1]"),
+        ({"task": "group", "inputs": [entry()]}, "group_by is None, which does not fit group"),
     ],
 )
 def test_jobs_that_are_not_understood(change: dict[str, object], words: str, room: Room) -> None:
