@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pyarrow as pa
 import pytest
@@ -209,14 +210,19 @@ def test_retention_counts_and_removes_no_dataset(make_server):
     assert server.get("/v1/datasets/d/preview").status_code == 200
 
 
+def killed_at(make_server, place, query):
+    """A server that is killed at this place of a PUT, for good, and started again."""
+    server = make_server(AIRLOCK_FAILPOINT=place, AIRLOCK_MAX_ATTEMPTS="100")
+    with pytest.raises(OSError):
+        put(server, "d", query=query)
+    server.stop(signal.SIGKILL)
+    return make_server(key=server.key, AIRLOCK_MAX_ATTEMPTS="100")
+
+
 @pytest.mark.parametrize("place", ["inputs_received", "inputs_sealed"])
 def test_a_put_that_is_killed_before_it_is_accepted_leaves_nothing(make_server, place):
     """Neither a row nor a file, at the next start."""
-    server = make_server(AIRLOCK_FAILPOINT=place)
-    with pytest.raises(OSError):
-        put(server, "d", query="")
-
-    again = make_server(key=server.key)
+    again = killed_at(make_server, place, "")
 
     assert again.get("/v1/datasets").json()["items"] == []
     assert directories(again) == list((again.data_dir / "uploads").iterdir()) == []
@@ -226,14 +232,10 @@ def test_a_put_that_is_killed_before_it_is_accepted_leaves_nothing(make_server, 
 @pytest.mark.parametrize("place", ["run_added", "run_dispatched", "run_claimed", "outputs_kept", "run_finished"])
 def test_a_put_that_is_killed_after_it_is_accepted_is_ingested(make_server, place):
     """Both rows are there, and the table in the end; the source goes then, and not before."""
-    server = make_server(AIRLOCK_FAILPOINT=place)
-    with pytest.raises(OSError):
-        put(server, "d")
-
-    again = make_server(key=server.key)
+    again = killed_at(make_server, place, "wait=200")
 
     found = again.get("/v1/datasets/d?wait=100").json()
     assert (found["status"], found["version"], found["rows"]) == ("ready", 1, 3)
     assert until(lambda: files(again, "dataframe1") == [], 30)
     assert len(directories(again)) == 1
-    assert until(lambda: again.containers() == [])
+    assert until(lambda: again.containers() == [], 30)
