@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ from controller.workspace import IMAGES, Outputs, Workspace, output_file
 
 AWAY_SECONDS = 2.0
 """Until a run is tried again that could not be begun because the engine did not answer."""
+LONGEST_PAUSE_SECONDS = 300.0
+"""Before a further attempt, however many there were."""
+LONGEST_STORE_PAUSE_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -58,8 +61,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
         outcome = _run(backend, run)
     except EngineUnavailable as e:
         _log.warning("engine_away", run_id=run.id, error=e.detail)
-        if _may_wait(backend, run) and backend.store.release(run.id, run.attempt, begun=False):
-            backend.news.changed(run.id)
+        if _may_wait(backend, run) and _release(backend, run, begun=False):
             return AWAY_SECONDS
         outcome = engine_failed(e.detail)
     except ImageMissing as e:
@@ -73,7 +75,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
         _log.exception("unforeseen_error", run_id=run.id)
         outcome = engine_failed("this is a fault of the server; its log says more")
     if outcome is None:
-        if not run.at_most_once and backend.store.release(run.id, run.attempt):
+        if not run.at_most_once and _release(backend, run):
             return None  # the server stops: the next start takes it up
         outcome = engine_failed("the server was stopped while it ran, and it may not be begun again (at_most_once)")
     _end(backend, run, outcome, time.monotonic() - began)
@@ -92,14 +94,12 @@ def _may_wait(backend: Backend, run: Run) -> bool:
 def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> float | None:
     """Queue the run again after a failure that was not the script's; None when it may not be begun again."""
     _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=_detail(error))
+    backend.first_seen.pop(run.id, None)  # the engine was there
     if run.at_most_once or run.failures + 1 >= backend.settings.max_attempts:
         return None
-    seconds = backend.settings.retry_seconds * 4.0**run.failures
+    seconds = min(backend.settings.retry_seconds * 4.0**run.failures, LONGEST_PAUSE_SECONDS)
     later = now() + timedelta(seconds=seconds)
-    if not backend.store.release(run.id, run.attempt, later, failed=True):
-        return None
-    backend.news.changed(run.id)
-    return seconds
+    return seconds if _release(backend, run, later, failed=True) else None
 
 
 def _detail(error: Unavailable | OSError) -> str:
@@ -111,7 +111,7 @@ def _detail(error: Unavailable | OSError) -> str:
 def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     """Write the outcome down, and tell everybody who waits for it."""
     backend.first_seen.pop(run.id, None)
-    if backend.store.cancel_requested(run.id) and outcome.reason is Reason.ENGINE_ERROR:
+    if _cancelled(backend, run) and outcome.reason is Reason.ENGINE_ERROR:
         outcome = Outcome(status=Status.CANCELLED)
     queued = (run.started_at or run.created_at) - run.created_at
     timings = outcome.timings.model_copy(update={"queue_seconds": max(0.0, queued.total_seconds())})
@@ -137,16 +137,44 @@ def _tidy(backend: Backend, run: Run) -> None:
 
 
 def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
-    """Write the outcome down, however long it takes to find room for it: what has ended must not stay `running`."""
-    stored = backend.workspaces.of(run.id).stored()
+    """Write the outcome down. False when the run is no longer ours."""
+
+    def write() -> bool:
+        stored = backend.workspaces.of(run.id).stored()
+        return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
+
+    return _until_stored(run, write)
+
+
+def _release(
+    backend: Backend, run: Run, not_before: datetime | None = None, *, failed: bool = False, begun: bool = True
+) -> bool:
+    """Store.release."""
+    released = _until_stored(
+        run, lambda: backend.store.release(run.id, run.attempt, not_before, failed=failed, begun=begun)
+    )
+    if released:
+        backend.news.changed(run.id)
+    return released
+
+
+def _cancelled(backend: Backend, run: Run) -> bool:
+    """Store.cancel_requested."""
+    return _until_stored(run, lambda: backend.store.cancel_requested(run.id))
+
+
+def _until_stored(run: Run, ask: Callable[[], bool]) -> bool:
+    """What the store answers about a claimed run, however long that takes: what is over must not stay `running`, and
+    a database or disk that is away for a while is no reason to run a script again, or to give up its result.
+    """
     pause = 0.5
     while True:
         try:
-            return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
-        except Unavailable as e:
-            _log.error("outcome_not_stored", run_id=run.id, code=e.code, error=e.detail, next_try_seconds=pause)
+            return ask()
+        except (Unavailable, OSError) as e:
+            _log.error("outcome_not_stored", run_id=run.id, error=_detail(e), next_try_seconds=pause)
             time.sleep(pause)
-            pause = min(pause * 2, 30.0)
+            pause = min(pause * 2, LONGEST_STORE_PAUSE_SECONDS)
 
 
 def _run(backend: Backend, run: Run) -> Outcome | None:
@@ -154,7 +182,7 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
     workspace = backend.workspaces.of(run.id)
     wanted = run.job.wanted
     if run.attempt > 1:
-        backend.engine.sweep()  # two attempts of one run must never be at work together
+        backend.engine.sweep(run.id)  # two attempts of one run must never be at work together
     workspace.describe(job_document(run.job.task, run.job, run.limits, wanted))
     failpoint("run_described")
     spec = SandboxSpec(
@@ -167,10 +195,10 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
     )
     documents = run.job.task.documents
     with workspace.outputs(wanted, documents) as outputs:
-        result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
+        result, log = _in_sandbox(backend, spec, workspace, lambda: not _cancelled(backend, run))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
-            if not backend.store.cancel_requested(run.id):
+            if not _cancelled(backend, run):
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:
