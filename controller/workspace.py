@@ -322,6 +322,10 @@ class Workspaces:
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
+    def full(self) -> bool:
+        """Whether there is so little room that a sandbox could not write its report."""
+        return shutil.disk_usage(self._uploads).free < REPORT_BYTES
+
     def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
         """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
         keep = known(path.name for path in self._runs.iterdir())

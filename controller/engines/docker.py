@@ -20,6 +20,7 @@ from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, Sandb
 from controller.engines.docker_files import read_image_file
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request
 from controller.engines.docker_stream import Attachment
+from controller.engines.docker_witness import Witness, Witnesses, outlived
 from controller.engines.uids import UidPool
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
 from controller.failpoints import failpoint
@@ -61,6 +62,7 @@ class DockerEngine:
         self._connections = connections
         self._client: docker.DockerClient | None = None
         self._host: tuple[str, str] | None = None
+        self._witnesses = Witnesses()
         self._epoch = time.time() - time.monotonic()
 
     # -- the verbs ---------------------------------------------------------------------------------------------
@@ -160,6 +162,7 @@ class DockerEngine:
         while time.monotonic() < deadline and self._live:
             time.sleep(0.02)
         if self._client is not None:
+            self._witnesses.close()
             self._client.close()
 
     # -- one run, step by step -----------------------------------------------------------------------------------
@@ -167,6 +170,7 @@ class DockerEngine:
     def _run(self, sandbox: _Sandbox, uid: int, sink: LogSink) -> SandboxResult:
         began = time.monotonic()
         api, spec = self._api(), sandbox.spec
+        witness = self._witnesses.now(api)
         version, driver = self._host_cgroups()
         parent = cgroup.parent_name(driver)
         digest = self._digest(spec.image)
@@ -194,6 +198,8 @@ class DockerEngine:
             ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
             state = self._inspect(sandbox)
             wall = time.monotonic() - started
+            if ended is Ended.EXITED and not state.get("OOMKilled"):
+                _require_own_death(int(state["ExitCode"]), witness)
             failpoint("container_ended")
         finally:
             attachment.close()
@@ -322,6 +328,12 @@ class DockerEngine:
 def _component_version(version: dict[str, Any], name: str) -> str | None:
     """Docker tells the version of a runtime that it came with, and of no other."""
     return next((part["Version"] for part in version.get("Components") or [] if part.get("Name") == name), None)
+
+
+def _require_own_death(exit_code: int, witness: Witness) -> None:
+    """EngineError when it was Docker that ended the container, by ending itself."""
+    if exit_code > 1 and not outlived(witness):
+        raise EngineError("Docker was stopped while the script ran, and took the container with it")
 
 
 @contextmanager

@@ -14,7 +14,15 @@ from typing import Any
 import structlog
 
 from controller.engines.base import Ended, SandboxResult, SandboxSpec
-from controller.errors import ConversionFailed, EngineError, EngineUnavailable, ImageMissing, Unavailable
+from controller.errors import (
+    ConversionFailed,
+    EngineError,
+    EngineUnavailable,
+    ImageMissing,
+    StorageFailed,
+    StorageFull,
+    Unavailable,
+)
 from controller.failpoints import failpoint
 from controller.model import (
     CONTRACT_VERSION,
@@ -34,10 +42,10 @@ from controller.services import receipts
 from controller.services.backend import Backend, now
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.services.tidying import tidy
-from controller.workspace import IMAGES, Outputs, Workspace, output_file
+from controller.workspace import IMAGES, Outputs, Workspace, disk_errors, output_file
 
 AWAY_SECONDS = 2.0
-"""Until a run is tried again that could not be begun because the engine did not answer."""
+"""Until a run is tried again that could not be begun: the engine did not answer, or the disk took nothing."""
 LONGEST_PAUSE_SECONDS = 300.0
 """Before a further attempt, however many there were."""
 LONGEST_STORE_PAUSE_SECONDS = 5.0
@@ -59,11 +67,12 @@ def execute(backend: Backend, run_id: str) -> float | None:
     outcome: Outcome | None
     try:
         outcome = _run(backend, run)
-    except EngineUnavailable as e:
-        _log.warning("engine_away", run_id=run.id, error=e.detail)
+    except (EngineUnavailable, StorageFull, StorageFailed) as e:  # nothing was made yet
+        _log.warning("engine_away" if isinstance(e, EngineUnavailable) else "disk_away", run_id=run.id, error=e.detail)
         if _may_wait(backend, run) and _release(backend, run, begun=False):
             return AWAY_SECONDS
-        outcome = engine_failed(e.detail)
+        full = isinstance(e, StorageFull)
+        outcome = engine_failed("the disk of the server's data directory stayed full" if full else e.detail)
     except ImageMissing as e:
         outcome = engine_failed(e.detail)
     except (Unavailable, OSError) as e:
@@ -83,7 +92,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
 
 
 def _may_wait(backend: Backend, run: Run) -> bool:
-    """Whether a run may still wait for an engine that does not answer. By this process' clock: it does not jump."""
+    """Whether a run may still wait for an engine or a disk that is away. By this process' clock: it does not jump."""
     first = backend.first_seen.setdefault(run.id, time.monotonic())
     if time.monotonic() - first < backend.settings.engine_patience_seconds:
         return True
@@ -203,6 +212,8 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
             outcome = Outcome(status=Status.CANCELLED)
         else:
             outcome = judge(result, read_report(outputs), outputs, run.limits, wanted, documents)
+            if outcome.reason is Reason.CRASHED and backend.workspaces.full():
+                raise EngineError("the disk of the server's data directory was full when the run ended")
         _collect(outputs, outcome, workspace, wanted, documents)
         failpoint("outputs_kept")
     return outcome.model_copy(
@@ -224,7 +235,8 @@ def _in_sandbox(
     backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
 ) -> tuple[SandboxResult, RunLog]:
     grown = partial(backend.news.grown, spec.run_id)
-    log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
+    with disk_errors():
+        log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
         return backend.engine.run(spec, log.write, still_wanted), log
     finally:
