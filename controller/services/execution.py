@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from controller.model import (
 from controller.runlog import RunLog
 from controller.services import receipts
 from controller.services.backend import Backend, now
+from controller.services.claimed import cancelled, failure, finish, release
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.services.tidying import tidy
 from controller.workspace import IMAGES, Outputs, Workspace, disk_errors, output_file
@@ -48,7 +49,6 @@ AWAY_SECONDS = 2.0
 """Until a run is tried again that could not be begun: the engine did not answer, or the disk took nothing."""
 LONGEST_PAUSE_SECONDS = 300.0
 """Before a further attempt, however many there were."""
-LONGEST_STORE_PAUSE_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -69,7 +69,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
         outcome = _run(backend, run)
     except (EngineUnavailable, StorageFull, StorageFailed) as e:  # nothing was made yet
         _log.warning("engine_away" if isinstance(e, EngineUnavailable) else "disk_away", run_id=run.id, error=e.detail)
-        if _may_wait(backend, run) and _release(backend, run, begun=False):
+        if _may_wait(backend, run) and release(backend, run, begun=False):
             return AWAY_SECONDS
         full = isinstance(e, StorageFull)
         outcome = engine_failed("the disk of the server's data directory stayed full" if full else e.detail)
@@ -79,12 +79,12 @@ def execute(backend: Backend, run_id: str) -> float | None:
         seconds = _try_again(backend, run, e)
         if seconds is not None:
             return seconds
-        outcome = engine_failed(_detail(e))
+        outcome = engine_failed(failure(e))
     except Exception:  # noqa: BLE001 - a fault of ours must end this run by name, not the thread with its queue
         _log.exception("unforeseen_error", run_id=run.id)
         outcome = engine_failed("this is a fault of the server; its log says more")
     if outcome is None:
-        if not run.at_most_once and _release(backend, run):
+        if not run.at_most_once and release(backend, run):
             return None  # the server stops: the next start takes it up
         outcome = engine_failed("the server was stopped while it ran, and it may not be begun again (at_most_once)")
     _end(backend, run, outcome, time.monotonic() - began)
@@ -102,30 +102,24 @@ def _may_wait(backend: Backend, run: Run) -> bool:
 
 def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> float | None:
     """Queue the run again after a failure that was not the script's; None when it may not be begun again."""
-    _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=_detail(error))
+    _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=failure(error))
     backend.first_seen.pop(run.id, None)  # the engine was there
     if run.at_most_once or run.failures + 1 >= backend.settings.max_attempts:
         return None
     seconds = min(backend.settings.retry_seconds * 4.0**run.failures, LONGEST_PAUSE_SECONDS)
     later = now() + timedelta(seconds=seconds)
-    return seconds if _release(backend, run, later, failed=True) else None
-
-
-def _detail(error: Unavailable | OSError) -> str:
-    if isinstance(error, Unavailable):
-        return error.detail
-    return f"the server could not write the run's files: {error.strerror or error}"
+    return seconds if release(backend, run, later, failed=True) else None
 
 
 def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     """Write the outcome down, and tell everybody who waits for it."""
     backend.first_seen.pop(run.id, None)
-    if _cancelled(backend, run) and outcome.reason is Reason.ENGINE_ERROR:
+    if cancelled(backend, run) and outcome.reason is Reason.ENGINE_ERROR:
         outcome = Outcome(status=Status.CANCELLED)
     queued = (run.started_at or run.created_at) - run.created_at
     timings = outcome.timings.model_copy(update={"queue_seconds": max(0.0, queued.total_seconds())})
     outcome = outcome.model_copy(update={"timings": timings})
-    if not _finish(backend, run, outcome):
+    if not finish(backend, run, outcome):
         _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
         return
     failpoint("run_finished")
@@ -142,48 +136,7 @@ def _tidy(backend: Backend, run: Run) -> None:
     try:
         tidy(backend, run.id)
     except (Unavailable, OSError) as e:
-        _log.warning("not_tidied", run_id=run.id, error=_detail(e))  # upkeep does it later
-
-
-def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
-    """Write the outcome down. False when the run is no longer ours."""
-
-    def write() -> bool:
-        stored = backend.workspaces.of(run.id).stored()
-        return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
-
-    return _until_stored(run, write)
-
-
-def _release(
-    backend: Backend, run: Run, not_before: datetime | None = None, *, failed: bool = False, begun: bool = True
-) -> bool:
-    """Store.release."""
-    released = _until_stored(
-        run, lambda: backend.store.release(run.id, run.attempt, not_before, failed=failed, begun=begun)
-    )
-    if released:
-        backend.news.changed(run.id)
-    return released
-
-
-def _cancelled(backend: Backend, run: Run) -> bool:
-    """Store.cancel_requested."""
-    return _until_stored(run, lambda: backend.store.cancel_requested(run.id))
-
-
-def _until_stored(run: Run, ask: Callable[[], bool]) -> bool:
-    """What the store answers about a claimed run, however long that takes: what is over must not stay `running`, and
-    a database or disk that is away for a while is no reason to run a script again, or to give up its result.
-    """
-    pause = 0.5
-    while True:
-        try:
-            return ask()
-        except (Unavailable, OSError) as e:
-            _log.error("outcome_not_stored", run_id=run.id, error=_detail(e), next_try_seconds=pause)
-            time.sleep(pause)
-            pause = min(pause * 2, LONGEST_STORE_PAUSE_SECONDS)
+        _log.warning("not_tidied", run_id=run.id, error=failure(e))  # upkeep does it later
 
 
 def _run(backend: Backend, run: Run) -> Outcome | None:
@@ -204,10 +157,10 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
     )
     documents = run.job.task.documents
     with workspace.outputs(wanted, documents) as outputs:
-        result, log = _in_sandbox(backend, spec, workspace, lambda: not _cancelled(backend, run))
+        result, log = _in_sandbox(backend, spec, workspace, lambda: not cancelled(backend, run))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
-            if not _cancelled(backend, run):
+            if not cancelled(backend, run):
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:

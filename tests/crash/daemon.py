@@ -105,6 +105,7 @@ class PrivateDocker:
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         assert until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), 30)
+        self._pid_file.unlink()  # the next one would not start if another process had got this number meanwhile
         self.starts.alive.clear()  # the next one stops what it finds
 
     def stop(self) -> None:
