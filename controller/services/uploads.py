@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from controller.errors import ConditionFailed, Conflict, InvalidRequest, TooManyRuns
+from controller.failpoints import failpoint
 from controller.model import (
     Caller,
     Compression,
@@ -68,6 +69,7 @@ def put(
     `same`: it is the newest version, which had the same content. `replayed`: the one that the first request of this
     idempotency key made. InvalidRequest, ConditionFailed, Conflict, TooManyRuns, StorageFull: nothing was accepted.
     """
+    failpoint("inputs_received")
     if upload.bytes == 0:
         message = "is empty: a dataset is a table, and the shortest has a line of names"
         raise InvalidRequest(f"the file {message}", errors=[{"where": "file", "message": message}])

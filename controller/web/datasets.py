@@ -53,7 +53,7 @@ _PUT_ANSWERS: dict[str | int, Any] = {
     200: DatasetDocument,
     201: DatasetDocument,
     202: DatasetDocument,
-    **answers(409, 412, 413, 415, 429, 507),
+    **answers(404, 409, 412, 413, 415, 429, 507),
 }
 _JSON_ANSWERS: dict[str | int, Any] = {
     200: {"description": "the document that the sandbox wrote", "content": {_JSON: {"schema": {"type": "object"}}}},

@@ -27,7 +27,7 @@ from controller.client.errors import (
 from controller.client.follow import LogRestart, LogText
 from controller.client.multipart import CHUNK_BYTES, MultipartBody, Part
 from controller.client.sse import Event, parse_events
-from controller.client.tables import KINDS, PACKINGS, Kind, kind_of
+from controller.client.tables import KINDS, PACKINGS, Kind, StoredTable, kind_of
 from controller.model import Compression, Format
 from tests.unit.plain_api import Exchange, Server, event, serving
 
@@ -86,6 +86,18 @@ def test_submit_sends_each_file_as_a_part_with_its_type(server: Server, client: 
     assert parts["dataframe1"].get_payload(decode=True) == table.read_bytes()
     assert parts["bundle"].get_payload(decode=True) == bundle.read_bytes()
     assert parts["options"].get_payload(decode=True) == b'{"cpus": 2}'
+
+
+def test_a_dataset_is_sent_by_its_name(server: Server, client: Client, script: Path) -> None:
+    """A part without a file name, of the type that says so."""
+    bodies: list[bytes] = []
+    server.answers["POST", "/v1/runs"] = lambda x: (bodies.append(x.body()), x.say(202, DONE))[1]
+
+    client.submit(script, dataframe1=StoredTable("d"), dataframe2=StoredTable("e", 3))
+
+    for name, text in (("dataframe1", b'{"dataset": "d"}'), ("dataframe2", b'{"dataset": "e", "version": 3}')):
+        head = f'Content-Disposition: form-data; name="{name}"\r\nContent-Type: application/json\r\n\r\n'
+        assert head.encode() + text in bodies[0]
 
 
 def test_a_large_upload_does_not_grow_the_client(server: Server, client: Client, script: Path) -> None:

@@ -121,10 +121,6 @@ JSON_CASES = {
         json_body(script_ref="a@1"),
         ["script and script_ref exclude each other", "not part of this version"],
     ),
-    "a dataset": (
-        json_body(dataframe1={"dataset": "iris"}),
-        ["dataframe1.dataset", "not part of this version", "records"],
-    ),
     "an unknown field": (json_body(dataframe3={}), ["dataframe3", "not permitted"]),
     "an unknown field of a table": (
         json_body(dataframe1={"records": [], "rows": []}),
