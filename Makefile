@@ -4,10 +4,10 @@ PYTHON := .venv/bin/python
 AIRLOCK := .venv/bin/airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image demo serve test check bench lock clean
+.PHONY: help setup image demo serve test test-crash check bench lock clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:  ## install what is missing: system packages, virtual environment
 	scripts/set-up
@@ -25,6 +25,10 @@ serve: image  ## start the server; the first time it prints an API key, once
 test: image  ## every test, in real containers
 	scripts/set-up tests
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+
+test-crash: image  ## 200 kills of the server, Docker and containers, under load; about half an hour
+	scripts/set-up tests
+	AIRLOCK_CRASH_KILLS=$${AIRLOCK_CRASH_KILLS:-200} $(PYTHON) -m pytest -s tests/crash
 
 check: setup  ## lint, types, and which floor may import which
 	$(PYTHON) -m ruff check . scripts/demo

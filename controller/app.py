@@ -19,7 +19,7 @@ from controller.config import Settings, failpoint
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.dispatch.news import News
 from controller.engines.docker import DockerEngine
-from controller.errors import AirlockError, DataInUse
+from controller.errors import AirlockError, DataInUse, StoreError
 from controller.http_server import HttpServer
 from controller.services import tenants, upkeep
 from controller.services.backend import LEASE_SECONDS, Backend, now
@@ -42,9 +42,15 @@ LOCK_SECONDS = 10.0
 def prepare(settings: Settings) -> str | None:
     """Bring the schema up to date; the first API key if there was none yet, to be shown once.
 
-    ReceiptKeyUnusable, before anything else is done.
+    ReceiptKeyUnusable, before anything else is done. StoreError when the database is gone and the runs' files are not:
+    to begin anew would remove them all.
     """
     _signing_key(settings)
+    if not _database_path(settings).exists() and any((settings.data_dir / "runs").glob("*")):
+        raise StoreError(
+            f"{_database_path(settings)} is gone, and {settings.data_dir / 'runs'} is not empty: restore the database "
+            "from a backup, or move the data directory away to begin anew"
+        )
     database = _database(settings)
     try:
         database.migrate()
@@ -141,7 +147,11 @@ def _configure_log() -> None:
 
 
 def _database(settings: Settings) -> Database:
-    return Database(f"sqlite:///{settings.data_dir / 'airlock.db'}")
+    return Database(f"sqlite:///{_database_path(settings)}")
+
+
+def _database_path(settings: Settings) -> Path:
+    return settings.data_dir / "airlock.db"
 
 
 def _pepper(settings: Settings) -> bytes:
@@ -174,6 +184,7 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
     handed_to = _private_file(key_file) if key_file is not None else None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.data_dir.chmod(0o700)
+    failpoints.arm(failpoint())
     with _alone(settings.data_dir):
         key = prepare(settings)
         if key is not None and handed_to is not None:
@@ -185,7 +196,6 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
 
 
 def _started(settings: Settings) -> Server:
-    failpoints.arm(failpoint())
     server = Server(settings)
     server.start()
     return server

@@ -16,6 +16,7 @@
     │   └── TooManyRuns             a queue or quota is full; try later
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
+        ├── StorageFailed           it cannot be written: read-only, or broken
         ├── Busy                    as many requests as may are waiting for something already
         ├── ReceiptKeyUnusable      the key that signs receipts is damaged (only `airlock serve` meets it)
         ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
@@ -125,6 +126,11 @@ class Unavailable(AirlockError):
 class StorageFull(Unavailable):
     code = "storage_full"
     title = "The server's disk is full"
+
+
+class StorageFailed(Unavailable):
+    code = "storage_failed"
+    title = "The server's disk does not work"
 
 
 class Busy(Unavailable):

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from controller.errors import EngineError, StorageFull, TooLarge
+from controller.errors import EngineError, StorageFailed, StorageFull, TooLarge
 from controller.model import Format, Part, Stored
 
 CHUNK_BYTES = 1 << 20
@@ -157,8 +157,11 @@ class Workspace:
             shutil.rmtree(inner.root, ignore_errors=True)
 
     def stored(self) -> Stored:
-        """The bytes of what a finished run keeps, beside its inputs."""
-        sizes = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
+        """The bytes of what a finished run keeps, beside its inputs; none where somebody took its files away."""
+        try:
+            sizes = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
+        except FileNotFoundError:
+            return Stored()
         log_bytes = sizes.pop(LOG, 0)
         return Stored(output_bytes=sum(sizes.values()), log_bytes=log_bytes)
 
@@ -307,7 +310,9 @@ class Workspaces:
     @contextmanager
     def stage(self) -> Iterator[Staging]:
         """Room for one request's inputs; what is not sealed is removed. StorageFull when too little is left."""
-        if shutil.disk_usage(self._uploads).free < self._min_free_bytes:
+        with disk_errors():
+            free = shutil.disk_usage(self._uploads).free
+        if free < self._min_free_bytes:
             raise StorageFull(_FULL, limit=self._min_free_bytes)
         root = self._uploads / secrets.token_hex(16)
         try:
@@ -316,6 +321,10 @@ class Workspaces:
             yield staging
         finally:
             shutil.rmtree(root, ignore_errors=True)
+
+    def full(self) -> bool:
+        """Whether there is so little room that a sandbox could not write its report."""
+        return shutil.disk_usage(self._uploads).free < REPORT_BYTES
 
     def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
         """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
@@ -329,13 +338,23 @@ class Workspaces:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """A full disk has a name."""
+    """A full disk has a name, and so has a broken one."""
     try:
         yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(_FULL) from e
+        if (named := disk_error(e)) is not None:
+            raise named from e
         raise
+
+
+def disk_error(error: OSError) -> StorageFull | StorageFailed | None:
+    """The name of a disk's failure; None for another error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(_FULL)
+    if error.errno in (errno.EROFS, errno.EIO):
+        detail = f"the disk of the server's data directory does not work ({error.strerror}): look at the server's log"
+        return StorageFailed(detail)
+    return None
 
 
 def _sync(path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from controller.cli.terminal import safe_text
-from controller.client import errors
 
 SUCCEEDED, SCRIPT_FAILED, WRONG_USE, SERVER_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes. The last is a shell's own for a program that was stopped with Ctrl-C."""
@@ -26,6 +25,8 @@ def exit_code(run: dict[str, Any]) -> int:
 @contextlib.contextmanager
 def failures_end_the_program() -> Iterator[None]:
     """What keeps a client from its answer is said, and ends the program with the exit code for it."""
+    from controller.client import errors
+
     try:
         yield
     except BrokenPipeError:
@@ -36,6 +37,8 @@ def failures_end_the_program() -> Iterator[None]:
 
 def say_failure(error: Exception) -> int:
     """Write what kept the client from its result; the exit code for it."""
+    from controller.client import errors  # here: it brings the HTTP library, which help can do without
+
     click.echo(f"airlock: {safe_text(str(error))}", err=True)
     if isinstance(error, errors.ServerRefused):
         for item in (item for item in error.errors if isinstance(item, dict)):

@@ -100,8 +100,11 @@ class Engine(Protocol):
     def kill(self, run_id: str) -> bool:
         """End a running sandbox now; False when this engine is not running it. Safe to call at any time."""
 
-    def sweep(self) -> int:
-        """Remove what a crash left: sandboxes of ours that no call of `run` is working on. Returns how many."""
+    def sweep(self, run_id: str | None = None) -> int:
+        """Remove what a crash left: sandboxes of ours that no call of `run` is working on. Returns how many.
+
+        With a run's id, those of its earlier attempts. EngineUnavailable when one of them stays.
+        """
 
     def close(self) -> None:
         """Kill what runs, and let go of the engine."""

@@ -18,8 +18,9 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from controller.engines import cgroup
 from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
 from controller.engines.docker_files import read_image_file
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, create_request
+from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request
 from controller.engines.docker_stream import Attachment
+from controller.engines.docker_witness import Witness, Witnesses, outlived
 from controller.engines.uids import UidPool
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
 from controller.failpoints import failpoint
@@ -61,6 +62,8 @@ class DockerEngine:
         self._connections = connections
         self._client: docker.DockerClient | None = None
         self._host: tuple[str, str] | None = None
+        self._witnesses = Witnesses()
+        self._epoch = time.time() - time.monotonic()
 
     # -- the verbs ---------------------------------------------------------------------------------------------
 
@@ -130,17 +133,21 @@ class DockerEngine:
                 self._signal(sandbox)
         return True
 
-    def sweep(self) -> int:
+    def sweep(self, run_id: str | None = None) -> int:
+        wanted = [OWNER_LABEL] if run_id is None else [f"{OWNER_LABEL}={self._instance}", f"{RUN_LABEL}={run_id}"]
         with _translated():
-            found = self._api().containers(all=True, filters={"label": OWNER_LABEL})
+            found = self._api().containers(all=True, filters={"label": wanted})
             # Taken after the list: a sandbox that is being made meanwhile is in it, or not in the list.
             with self._lock:
                 live = {sandbox.spec.name for sandbox in self._live.values()}
-            removed = 0
+            removed, kept = 0, 0
             for container in found:
                 name = container["Names"][0].lstrip("/") if container.get("Names") else ""
                 if name not in live and self._ours(container["Labels"]):
-                    removed += self._force_remove(container["Id"])
+                    gone = self._force_remove(container["Id"])
+                    removed, kept = removed + bool(gone), kept + (gone is None)
+        if kept:
+            raise EngineUnavailable(f"Docker did not remove {kept} containers that earlier attempts left")
         return removed
 
     def close(self) -> None:
@@ -155,6 +162,7 @@ class DockerEngine:
         while time.monotonic() < deadline and self._live:
             time.sleep(0.02)
         if self._client is not None:
+            self._witnesses.close()
             self._client.close()
 
     # -- one run, step by step -----------------------------------------------------------------------------------
@@ -162,6 +170,7 @@ class DockerEngine:
     def _run(self, sandbox: _Sandbox, uid: int, sink: LogSink) -> SandboxResult:
         began = time.monotonic()
         api, spec = self._api(), sandbox.spec
+        witness = self._witnesses.now(api)
         version, driver = self._host_cgroups()
         parent = cgroup.parent_name(driver)
         digest = self._digest(spec.image)
@@ -169,7 +178,7 @@ class DockerEngine:
             spec,
             uid=uid,
             instance=self._instance,
-            deadline=int(time.time() + spec.limits.timeout_seconds) + 1,
+            deadline=int(self._clock() + spec.limits.timeout_seconds) + 1,
             runtime=self._runtime,
             cgroup_parent=parent,
         )
@@ -189,6 +198,8 @@ class DockerEngine:
             ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
             state = self._inspect(sandbox)
             wall = time.monotonic() - started
+            if ended is Ended.EXITED and not state.get("OOMKilled"):
+                _require_own_death(int(state["ExitCode"]), witness)
             failpoint("container_ended")
         finally:
             attachment.close()
@@ -283,31 +294,46 @@ class DockerEngine:
         target = sandbox.container_id or sandbox.spec.name
         self._force_remove(target)
 
-    def _force_remove(self, target: str) -> int:
-        """Remove by id, whatever its state; try again while Docker is busy with it. 1 when it is gone by our hand."""
+    def _force_remove(self, target: str) -> bool | None:
+        """Remove by id, whatever its state; try again while Docker is busy with it.
+
+        Whether it is gone by our hand; None when it is still there, or nobody can say.
+        """
         for pause in (0.05, 0.2, 0.5, 1.0, None):
             try:
                 self._api().remove_container(target, force=True, v=True)
-                return 1
+                return True
             except NotFound:
-                return 0
+                return False
             except (APIError, requests.RequestException) as e:
                 if pause is None:
                     _log.warning("container_not_removed", container=target, error=str(e))  # the sweep will find it
-                    return 0
+                    return None
                 time.sleep(pause)
-        return 0
+        return None
 
     def _ours(self, labels: dict[str, str]) -> bool:
         if labels.get(OWNER_LABEL) == self._instance:
             return True
         deadline = labels.get(DEADLINE_LABEL, "")
-        return deadline.isdecimal() and time.time() > int(deadline) + ORPHAN_SECONDS
+        return deadline.isdecimal() and self._clock() > int(deadline) + ORPHAN_SECONDS
+
+    def _clock(self) -> float:
+        """Unix time as it was when this engine was made, and what went by since: a wall clock that jumps ahead must not
+        make orphans of other servers' containers.
+        """
+        return self._epoch + time.monotonic()
 
 
 def _component_version(version: dict[str, Any], name: str) -> str | None:
     """Docker tells the version of a runtime that it came with, and of no other."""
     return next((part["Version"] for part in version.get("Components") or [] if part.get("Name") == name), None)
+
+
+def _require_own_death(exit_code: int, witness: Witness) -> None:
+    """EngineError when it was Docker that ended the container, by ending itself."""
+    if exit_code > 1 and not outlived(witness):
+        raise EngineError("Docker was stopped while the script ran, and took the container with it")
 
 
 @contextmanager

@@ -14,7 +14,15 @@ from typing import Any
 import structlog
 
 from controller.engines.base import Ended, SandboxResult, SandboxSpec
-from controller.errors import ConversionFailed, EngineError, EngineUnavailable, ImageMissing, Unavailable
+from controller.errors import (
+    ConversionFailed,
+    EngineError,
+    EngineUnavailable,
+    ImageMissing,
+    StorageFailed,
+    StorageFull,
+    Unavailable,
+)
 from controller.failpoints import failpoint
 from controller.model import (
     CONTRACT_VERSION,
@@ -32,12 +40,15 @@ from controller.model import (
 from controller.runlog import RunLog
 from controller.services import receipts
 from controller.services.backend import Backend, now
+from controller.services.claimed import cancelled, failure, finish, release
 from controller.services.report import Wanted, engine_failed, judge, read_report
 from controller.services.tidying import tidy
-from controller.workspace import IMAGES, Outputs, Workspace, output_file
+from controller.workspace import IMAGES, Outputs, Workspace, disk_errors, output_file
 
 AWAY_SECONDS = 2.0
-"""Until a run is tried again that could not be begun because the engine did not answer."""
+"""Until a run is tried again that could not be begun: the engine did not answer, or the disk took nothing."""
+LONGEST_PAUSE_SECONDS = 300.0
+"""Before a further attempt, however many there were."""
 _log = structlog.get_logger(__name__)
 
 
@@ -56,24 +67,24 @@ def execute(backend: Backend, run_id: str) -> float | None:
     outcome: Outcome | None
     try:
         outcome = _run(backend, run)
-    except EngineUnavailable as e:
-        _log.warning("engine_away", run_id=run.id, error=e.detail)
-        if _may_wait(backend, run) and backend.store.release(run.id, run.attempt, begun=False):
-            backend.news.changed(run.id)
+    except (EngineUnavailable, StorageFull, StorageFailed) as e:  # nothing was made yet
+        _log.warning("engine_away" if isinstance(e, EngineUnavailable) else "disk_away", run_id=run.id, error=e.detail)
+        if _may_wait(backend, run) and release(backend, run, begun=False):
             return AWAY_SECONDS
-        outcome = engine_failed(e.detail)
+        full = isinstance(e, StorageFull)
+        outcome = engine_failed("the disk of the server's data directory stayed full" if full else e.detail)
     except ImageMissing as e:
         outcome = engine_failed(e.detail)
     except (Unavailable, OSError) as e:
         seconds = _try_again(backend, run, e)
         if seconds is not None:
             return seconds
-        outcome = engine_failed(_detail(e))
+        outcome = engine_failed(failure(e))
     except Exception:  # noqa: BLE001 - a fault of ours must end this run by name, not the thread with its queue
         _log.exception("unforeseen_error", run_id=run.id)
         outcome = engine_failed("this is a fault of the server; its log says more")
     if outcome is None:
-        if not run.at_most_once and backend.store.release(run.id, run.attempt):
+        if not run.at_most_once and release(backend, run):
             return None  # the server stops: the next start takes it up
         outcome = engine_failed("the server was stopped while it ran, and it may not be begun again (at_most_once)")
     _end(backend, run, outcome, time.monotonic() - began)
@@ -81,7 +92,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
 
 
 def _may_wait(backend: Backend, run: Run) -> bool:
-    """Whether a run may still wait for an engine that does not answer. By this process' clock: it does not jump."""
+    """Whether a run may still wait for an engine or a disk that is away. By this process' clock: it does not jump."""
     first = backend.first_seen.setdefault(run.id, time.monotonic())
     if time.monotonic() - first < backend.settings.engine_patience_seconds:
         return True
@@ -91,32 +102,24 @@ def _may_wait(backend: Backend, run: Run) -> bool:
 
 def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> float | None:
     """Queue the run again after a failure that was not the script's; None when it may not be begun again."""
-    _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=_detail(error))
+    _log.error("engine_failed", run_id=run.id, attempt=run.attempt, error=failure(error))
+    backend.first_seen.pop(run.id, None)  # the engine was there
     if run.at_most_once or run.failures + 1 >= backend.settings.max_attempts:
         return None
-    seconds = backend.settings.retry_seconds * 4.0**run.failures
+    seconds = min(backend.settings.retry_seconds * 4.0**run.failures, LONGEST_PAUSE_SECONDS)
     later = now() + timedelta(seconds=seconds)
-    if not backend.store.release(run.id, run.attempt, later, failed=True):
-        return None
-    backend.news.changed(run.id)
-    return seconds
-
-
-def _detail(error: Unavailable | OSError) -> str:
-    if isinstance(error, Unavailable):
-        return error.detail
-    return f"the server could not write the run's files: {error.strerror or error}"
+    return seconds if release(backend, run, later, failed=True) else None
 
 
 def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     """Write the outcome down, and tell everybody who waits for it."""
     backend.first_seen.pop(run.id, None)
-    if backend.store.cancel_requested(run.id) and outcome.reason is Reason.ENGINE_ERROR:
+    if cancelled(backend, run) and outcome.reason is Reason.ENGINE_ERROR:
         outcome = Outcome(status=Status.CANCELLED)
     queued = (run.started_at or run.created_at) - run.created_at
     timings = outcome.timings.model_copy(update={"queue_seconds": max(0.0, queued.total_seconds())})
     outcome = outcome.model_copy(update={"timings": timings})
-    if not _finish(backend, run, outcome):
+    if not finish(backend, run, outcome):
         _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
         return
     failpoint("run_finished")
@@ -133,20 +136,7 @@ def _tidy(backend: Backend, run: Run) -> None:
     try:
         tidy(backend, run.id)
     except (Unavailable, OSError) as e:
-        _log.warning("not_tidied", run_id=run.id, error=_detail(e))  # upkeep does it later
-
-
-def _finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
-    """Write the outcome down, however long it takes to find room for it: what has ended must not stay `running`."""
-    stored = backend.workspaces.of(run.id).stored()
-    pause = 0.5
-    while True:
-        try:
-            return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
-        except Unavailable as e:
-            _log.error("outcome_not_stored", run_id=run.id, code=e.code, error=e.detail, next_try_seconds=pause)
-            time.sleep(pause)
-            pause = min(pause * 2, 30.0)
+        _log.warning("not_tidied", run_id=run.id, error=failure(e))  # upkeep does it later
 
 
 def _run(backend: Backend, run: Run) -> Outcome | None:
@@ -154,7 +144,7 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
     workspace = backend.workspaces.of(run.id)
     wanted = run.job.wanted
     if run.attempt > 1:
-        backend.engine.sweep()  # two attempts of one run must never be at work together
+        backend.engine.sweep(run.id)  # two attempts of one run must never be at work together
     workspace.describe(job_document(run.job.task, run.job, run.limits, wanted))
     failpoint("run_described")
     spec = SandboxSpec(
@@ -167,14 +157,16 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
     )
     documents = run.job.task.documents
     with workspace.outputs(wanted, documents) as outputs:
-        result, log = _in_sandbox(backend, spec, workspace, lambda: not backend.store.cancel_requested(run.id))
+        result, log = _in_sandbox(backend, spec, workspace, lambda: not cancelled(backend, run))
         ended = time.monotonic()
         if result.ended is Ended.KILLED:
-            if not backend.store.cancel_requested(run.id):
+            if not cancelled(backend, run):
                 return None
             outcome = Outcome(status=Status.CANCELLED)
         else:
             outcome = judge(result, read_report(outputs), outputs, run.limits, wanted, documents)
+            if outcome.reason is Reason.CRASHED and backend.workspaces.full():
+                raise EngineError("the disk of the server's data directory was full when the run ended")
         _collect(outputs, outcome, workspace, wanted, documents)
         failpoint("outputs_kept")
     return outcome.model_copy(
@@ -196,7 +188,8 @@ def _in_sandbox(
     backend: Backend, spec: SandboxSpec, workspace: Workspace, still_wanted: Callable[[], bool]
 ) -> tuple[SandboxResult, RunLog]:
     grown = partial(backend.news.grown, spec.run_id)
-    log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
+    with disk_errors():
+        log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
         return backend.engine.run(spec, log.write, still_wanted), log
     finally:

@@ -11,6 +11,7 @@ import structlog
 from controller.model import Part, Run, Waiting
 from controller.services import receipts
 from controller.services.backend import Backend, now
+from controller.services.execution import LONGEST_PAUSE_SECONDS
 from controller.services.report import engine_failed
 from controller.services.tidying import tidy
 
@@ -19,7 +20,6 @@ _LOST = engine_failed("the server was stopped while it ran, and it may not be be
 _AT_ONCE = 500
 _JUMP_SECONDS = 600.0
 _PAUSE_SECONDS = 86_400.0
-_LONGEST_DELAY_SECONDS = 3600.0
 
 
 def take_up(backend: Backend) -> None:
@@ -57,7 +57,7 @@ def _delay(run: Waiting, moment: datetime) -> float:
     """Bounded: a clock that was set back must not hold a run up for years."""
     if run.not_before is None:
         return 0.0
-    return min(max(0.0, (run.not_before - moment).total_seconds()), _LONGEST_DELAY_SECONDS)
+    return min(max(0.0, (run.not_before - moment).total_seconds()), LONGEST_PAUSE_SECONDS)
 
 
 class Calendar:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import StorageFull, StoreError
 
@@ -27,6 +29,8 @@ class Database:
         self._identity: tuple[int, int] | None = None
         if self._engine.dialect.name == "sqlite":
             self._file = Path(self._engine.url.database) if self._engine.url.database else None
+            if self._file is not None:
+                event.listen(self._engine, "do_connect", self._open_sqlite)
             event.listen(self._engine, "connect", _set_up_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
 
@@ -58,6 +62,17 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _open_sqlite(self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        """Only the first connection may make the file. SQLite would make a new one where it was moved away, and mix it
+        with the log of the old one, which is found by its name: no data would survive that.
+        """
+        mode = "rwc"
+        if self._identity is not None:
+            self._require_file()
+            mode = "rw"
+        arguments[0] = f"file:{quote(str(self._file))}?mode={mode}"
+        options["uri"] = True
 
     def _require_file(self) -> None:
         """StoreError when the file is no longer the one that was opened: SQLite would write on into a deleted one."""
@@ -103,3 +118,5 @@ def _translated() -> Iterator[None]:
         if "full" in str(e.orig) or "disk I/O error" in str(e.orig):
             raise StorageFull(f"the database cannot write: {e.orig}; free space on the data directory's disk") from e
         raise StoreError(f"the database does not answer: {e.orig}") from e
+    except PoolTimeout as e:
+        raise StoreError("the database does not answer: every connection to it is in use") from e

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from controller import errors
 from controller.errors import AirlockError, InvalidRequest
+from controller.workspace import disk_error
 
 _log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -118,6 +119,11 @@ def install(app: Flask) -> None:
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value  # Allow on 405, Content-Range on 416
         return response
+
+    @app.errorhandler(OSError)
+    def _disk(error: OSError) -> Response:
+        named = disk_error(error)
+        return _ours(named) if named is not None else _unforeseen(error)
 
     @app.errorhandler(Exception)
     def _unforeseen(error: Exception) -> Response:

@@ -21,6 +21,7 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_RATIO = 100
 RATIO_FREE_BYTES = 1024 * 1024  # small files of zeros are common, and harm nobody
 MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 2048  # what is unpacked has a longer one, and Linux takes no more than 4096
 _CHUNK_BYTES = 64 * 1024
 _ENCRYPTED = 0x1 | 0x40
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -132,6 +133,8 @@ def _safe_name(entry: zipfile.ZipInfo, label: str) -> str:
         problem = "is empty"
     elif any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in parts):
         problem = f"has a part of more than {MAX_NAME_BYTES} bytes"
+    elif len(name.encode("utf-8", "replace")) > MAX_PATH_BYTES:
+        problem = f"has more than {MAX_PATH_BYTES} bytes"
     if problem:
         raise BadBundle(f"in {label}, the name {name[:MAX_NAME_BYTES]!r} {problem}")
     return "/".join(parts)

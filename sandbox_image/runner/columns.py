@@ -65,7 +65,19 @@ def _from_numpy(values: "np.ndarray[Any, Any]", name: str, nested: bool, notes: 
         values = values.astype(dtype.newbyteorder("="))
     if dtype.kind == "c":
         return kinds.complex_column(values.astype(np.complex128, copy=False))
-    return pa.array(values, from_pandas=True)
+    return pa.array(values, from_pandas=not _is_complete(values))
+
+
+def _is_complete(values: "np.ndarray[Any, Any]") -> bool:
+    """Tell, many times faster than Arrow's search, that no number and no time is missing; False is no promise."""
+    if not len(values):
+        return True
+    if values.dtype.kind in "mM":
+        return bool(values.view(np.int64).min() != np.iinfo(np.int64).min)  # which is NaT
+    if values.dtype.kind != "f":
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool(not np.isnan(values.min()))  # NaN is the least of all
 
 
 def _from_extension(series: "pd.Series[Any]", name: str, nested: bool, notes: Notes) -> pa.ChunkedArray:

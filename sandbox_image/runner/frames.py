@@ -4,9 +4,6 @@ The rules are in docs/types.md.  Going in, a table was read and validated; comin
 and what a table cannot hold is refused by name rather than changed in silence.
 """
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from runner.failure import BadInput, UnsupportedInput
 from runner.job import Profile, Warn
 from runner.names import column_names, unique
 from runner.notes import Notes, telling
+from runner.verify import verify
 
 MAX_ROWS = 2**31 - 1
 _THREADS_FROM_CELLS = 200_000  # below it, starting threads costs more than they save
@@ -30,13 +28,13 @@ _THREADS_FROM_CELLS = 200_000  # below it, starting threads costs more than they
 def checked(table: pa.Table, warn: Warn) -> pa.Table:
     """Make a table that was just read fit for use; raise `BadInput` when it is not.
 
-    Its offsets and lengths are verified in full (the readers of Arrow do not), its types are of the allowed
+    Its offsets, lengths and texts are verified in full (the readers of Arrow do not), its types are of the allowed
     kind and in their plain form, its metadata is gone (pandas would act upon it), and its column names are
     distinct.  A type that is not allowed is `UnsupportedInput`, with column, row, value and type.
     """
     if table.num_rows > MAX_ROWS:
         raise BadInput(f"it has {table.num_rows} rows; at most {MAX_ROWS} are allowed")
-    _verify(table)
+    verify(table, threads=_is_large(table))
     names = unique([name or f"Col{position}" for position, name in enumerate(table.column_names, start=1)])
     fields = [field.with_name(name) for field, name in zip(table.schema, names, strict=True)]
     with telling(warn) as notes:
@@ -80,18 +78,6 @@ def to_arrow(value: pd.DataFrame | pa.Table, profile: Profile, warn: Warn) -> pa
             series = [column for _, column in value.items()]  # by place: several may share a name
             arrays = [from_series(s, name, profile.nested, notes) for s, name in zip(series, names, strict=True)]
     return pa.Table.from_arrays(arrays, names=names)
-
-
-def _verify(table: pa.Table) -> None:
-    def verify(name: str, column: pa.ChunkedArray) -> None:
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise BadInput(f"column {name!r} is corrupt: {error}") from error
-
-    with ThreadPoolExecutor() if _is_large(table) else nullcontext() as pool:
-        each = pool.map if pool else map
-        deque(each(verify, table.column_names, table.columns), maxlen=0)
 
 
 def _is_large(table: pa.Table) -> bool:

@@ -85,11 +85,14 @@ def test_the_table_that_is_kept_is_used_by_its_name(server, tmp_path):
     assert "2 rows x 2 columns" in done.stdout
 
 
-def test_the_local_example_needs_no_server(tmp_path):
-    """A script of one's own, run at home."""
+def test_the_script_at_home_runs_without_a_server(tmp_path):
+    """The starter that the README writes runs on the README's table, and says that nothing isolates it."""
     (tmp_path / "numbers.csv").write_text("n\n1\n2\n")
 
-    assert "succeeded after" in shell(LOCAL, tmp_path, AIRLOCK_URL="", AIRLOCK_KEY="").stdout
+    done = shell(LOCAL, tmp_path)
+
+    assert "NOT ISOLATED" in done.stderr
+    assert "succeeded after" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["setup", "demo", "serve", "test", "check", "image", "bench", "lock", "clean"])

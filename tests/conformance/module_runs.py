@@ -69,6 +69,20 @@ class Module:
         return found
 
 
+def echo(*checks: str) -> str:
+    """A script that gives its table back after these checks of it."""
+    lines = "".join(f"    assert {check}, (df.dtypes, df)\n" for check in checks)
+    return f"import pandas as pd\ndef azureml_main(df):\n{lines}    return df,\n"
+
+
+def making(columns: str, before: str = "") -> str:
+    """A script that makes a table of these columns."""
+    return (
+        f"import datetime as dt\nimport decimal\nimport numpy as np\nimport pandas as pd\n{before}\n"
+        f"def azureml_main(df=None):\n    return pd.DataFrame({columns}),\n"
+    )
+
+
 def start(server: RunningServer, script: str, *ports: Port, bundle: bytes | None = None, **options: Any) -> str:
     """Submit a script with what is connected to its ports; gives the id of the run."""
     parts: dict[str, Any] = {}

@@ -8,23 +8,9 @@ import json
 
 import numpy as np
 import pyarrow as pa
-from module_runs import D1, ECHO, ended, fails, gives, levels, run_module, start, warned
+from module_runs import D1, ECHO, echo, ended, fails, gives, levels, making, run_module, start, warned
 
 from tests.running import RunningServer
-
-
-def echo(*checks: str) -> str:
-    """A script that gives its table back after these checks of it."""
-    lines = "".join(f"    assert {check}, (df.dtypes, df)\n" for check in checks)
-    return f"import pandas as pd\ndef azureml_main(df):\n{lines}    return df,\n"
-
-
-def making(columns: str, before: str = "") -> str:
-    """A script that makes a table of these columns."""
-    return (
-        f"import datetime as dt\nimport decimal\nimport numpy as np\nimport pandas as pd\n{before}\n"
-        f"def azureml_main(df=None):\n    return pd.DataFrame({columns}),\n"
-    )
 
 
 def test_rule_4_1_integers_of_every_width(server: RunningServer) -> None:

@@ -113,6 +113,7 @@ def test_untouched_files_are_known(tmp_path: Path, noted: Noted) -> None:
         pytest.param(_entry("./"), "is empty", id="5.9-no-name"),
         pytest.param(_entry("a\0b.py").replace(b"placeholder", b"a\0b.py"), "NUL", id="5.9-nul"),
         pytest.param(_entry("n" * 256), "more than 255 bytes", id="5.9-long"),
+        pytest.param(_entry("/".join(["n"] * 1025)), "more than 2048 bytes", id="5.9-deep"),
         pytest.param(_entry("x", b"/etc/passwd", stat.S_IFLNK | 0o777), "symbolic link", id="5.9-link"),
         pytest.param(_entry("x", b"", stat.S_IFIFO | 0o666), "special file", id="5.9-pipe"),
         pytest.param(zip_bytes({"a": b"", "a/b": b""}), "a file and a folder", id="5.9-file-and-folder"),

@@ -1,0 +1,67 @@
+"""What may not be there any more when everything has ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import requests
+
+from controller.engines.uids import FIRST_UID, UIDS
+from controller.store.database import Database
+from controller.store.sql import SqlStore
+from tests.crash.daemon import PrivateDocker, all_processes, mounts_below
+
+_RUN = re.compile(r"/runs/(run_[^/ ]+)/in ")
+
+
+def sandboxes(data_dir: Path) -> dict[int, str]:
+    """The processes in sandboxes of this data directory's server: a run's uid, and its inputs mounted. pid: run id."""
+    found: dict[int, str] = {}
+    for pid in all_processes():
+        try:
+            uid = Path(f"/proc/{pid}").stat().st_uid
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text() if FIRST_UID <= uid < FIRST_UID + UIDS else ""
+        except OSError:
+            continue
+        if str(data_dir) in mounts:
+            run = _RUN.search(mounts)
+            found[pid] = run.group(1) if run else ""
+    return found
+
+
+def shims(daemon: PrivateDocker) -> list[int]:
+    """Processes that stand between containerd and a container. A containerd that ends while it makes a container may
+    leave one without: nothing of the container is in it, and nobody can reach it through Docker.
+    """
+    return [pid for pid in daemon.processes() if b"containerd-shim" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def leftovers(daemon: PrivateDocker, data_dir: Path, mounts_before: Iterable[str]) -> list[str]:
+    """Everything that was left, in words; nothing is as it should be."""
+    found: list[str] = []
+    try:
+        with closing(daemon.client(10)) as client:
+            found += [f"container {c['Names']} {c['State']}" for c in client.api.containers(all=True)]
+    except (requests.RequestException, OSError) as e:
+        found.append(f"the daemon does not answer: {e}")
+    found += [f"process {pid} of {run}" for pid, run in sandboxes(data_dir).items()]
+    found += [f"mount {place}" for place in mounts_below(data_dir)]
+    found += [f"mount {place}" for place in set(daemon.mounts()) - set(mounts_before)]
+    found += [f"cgroup {path}" for id in daemon.starts.containers for path in cgroups(id)]
+    found += [f"upload {path.name}" for path in (data_dir / "uploads").iterdir()]
+    there = {path.name for path in (data_dir / "runs").iterdir()}
+    store = SqlStore(Database(f"sqlite:///{data_dir / 'airlock.db'}"))
+    try:
+        found += [f"files {name}" for name in there - store.known_runs(there)]
+    finally:
+        store.close()
+    return found
+
+
+def cgroups(container: str) -> list[Path]:
+    """Control groups of a container that are still there."""
+    root = Path("/sys/fs/cgroup")
+    return [*root.glob(f"airlock-runs/{container}"), *root.glob(f"*/airlock-runs/{container}")]
