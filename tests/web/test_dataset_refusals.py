@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import socket
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from dataset_calls import CSV, directories, files, free, numbers, occupied, put, reading, ready, run_with
+from test_bodies import worker_memory
 from wire import Wire, refused
 
 from tests.running import until
@@ -212,6 +214,21 @@ def test_a_body_over_the_limit_is_refused(small):
     assert put(small, "d", large[:1_000_000], "").status_code == 202
     assert until(lambda: small.get("/v1/datasets/d").json()["status"] == "ready", 60)
     small.request("DELETE", "/v1/datasets/d")
+
+
+def test_half_a_gigabyte_does_not_go_through_memory(server):
+    """It streams from the socket to the disk, hashed on the way: the process that serves grows by less than 64 MiB."""
+    piece, count = bytes(MIB), 512
+    _, before = worker_memory(server)
+
+    answer = put(server, "large", (piece for _ in range(count)), "", "application/vnd.apache.arrow.file")
+    _, highest = worker_memory(server)
+
+    assert answer.status_code == 202
+    assert answer.json()["source_bytes"] == count * MIB
+    assert answer.json()["source_sha256"] == hashlib.sha256(piece * count).hexdigest()
+    assert highest - before < 64 * MIB
+    server.request("DELETE", "/v1/datasets/large")
 
 
 def test_as_many_wait_as_may(make_server):
