@@ -27,6 +27,7 @@ from controller.services.execution import execute
 from controller.services.notary import Notary
 from controller.services.tenants import new_id
 from controller.signing import SigningKey, read_signing_key
+from controller.store.batches import SqlBatches
 from controller.store.database import Database
 from controller.store.datasets import SqlDatasets
 from controller.store.sql import SqlStore
@@ -74,6 +75,7 @@ class Server:
             settings=settings,
             store=self.store,
             datasets=SqlDatasets(database),
+            batches=SqlBatches(database),
             workspaces=workspaces,
             engine=self.engine,
             dispatcher=self.dispatcher,

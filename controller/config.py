@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     max_bundle_bytes: Annotated[int, Field(gt=0, description="a zip of modules, as uploaded")] = 64 * MIB
     max_wait_seconds: Annotated[float, Field(gt=0, description="longest ?wait=")] = 300.0
     max_queued_runs: Annotated[int, Field(gt=0, description="runs waiting, per tenant")] = 10_000
+    max_batches: Annotated[int, Field(gt=0, description="batches that have not ended, per tenant")] = 100
+    max_batch_items: Annotated[int, Field(gt=0, le=10_000, description="items of a batch")] = 10_000
+    max_batch_parallel: Annotated[int, Field(gt=0, le=1024, description="items of a batch under way at once")] = 64
     engine_patience_seconds: Annotated[float, Field(ge=0, description="a run waits for an engine that is away")] = 300.0
     max_attempts: Annotated[int, Field(ge=1, description="how often a run is begun that the server interrupts")] = 3
     retry_seconds: Annotated[float, Field(gt=0, description="before the second attempt; four times as long each")] = 1.0

@@ -364,7 +364,8 @@ class Run(Word):
     rerun_of: str | None = None
     batch_id: str | None = None
     item: int | None = None
-    """Its number in the batch, from 1."""
+    """Its number in the batch, from 1; None for what a batch needs beside its items, and once the item has another run.
+    """
     input_bytes: int = 0
     output_bytes: int = 0
     """Of its results and images."""

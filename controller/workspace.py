@@ -3,6 +3,8 @@
     DATA/uploads/<token>/in/...            being received; not a run yet
     DATA/scratch/out-<run id>/             mounted at /out while a sandbox lives
                  aside-<token>/            a conversion at work; uploads/ and scratch/ are emptied at each start
+    DATA/batches/<batch id>/in/            what a batch's items link: script.py bundle.zip dataframe2; dataframe1, if
+                                           it is cut by rows; or dataframe1-1 ..., one for each item
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
                        log                 framed by log.py
@@ -31,6 +33,8 @@ from controller.errors import EngineError, StorageFailed, StorageFull, TooLarge
 from controller.model import Format, Part, Stored
 
 CHUNK_BYTES = 1 << 20
+_Known = Callable[[Iterable[str]], set[str]]
+"""Which of these ids the store knows."""
 _FULL = (
     "the disk of the server's data directory is full: nothing was accepted; "
     "free space there, or delete runs that are no longer needed"
@@ -216,6 +220,7 @@ class Staging:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._linked: set[str] = set()
         self._in = root / "in"
         self._in.mkdir(parents=True)
 
@@ -261,6 +266,7 @@ class Staging:
                     raise
                 self._renew(source)
                 os.link(source, self._in / name)
+        self._linked.add(name)
 
     def _renew(self, source: Path) -> None:
         """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
@@ -277,14 +283,15 @@ class Staging:
         with disk_errors():
             for path in source.input_dir.iterdir():
                 if path.name != JOB:
-                    os.link(path, self._in / path.name)
+                    self.link(path.name, path)
 
     def seal(self, target: Path) -> None:
         """Everything onto the disk, then to its place: after this the inputs survive a power cut."""
         with disk_errors():
             for path in self._in.iterdir():
-                path.chmod(0o644)
-                _sync(path)
+                if path.name not in self._linked:  # those are on the disk already, and there may be thousands
+                    path.chmod(0o644)
+                    _sync(path)
             self._in.chmod(0o755)
             _sync(self._in)
             target.parent.mkdir(exist_ok=True)
@@ -301,11 +308,16 @@ class Workspaces:
         self._uploads = data_dir / "uploads"
         self._scratch = data_dir / "scratch"
         self._runs = data_dir / "runs"
-        for directory in (self._uploads, self._scratch, self._runs):
+        self._batches = data_dir / "batches"
+        for directory in (self._uploads, self._scratch, self._runs, self._batches):
             directory.mkdir(parents=True, exist_ok=True)
 
     def of(self, run_id: str) -> Workspace:
         return Workspace(self._runs / run_id, self._scratch)
+
+    def of_batch(self, batch_id: str) -> Workspace:
+        """What a batch keeps for its items to link: script, bundle, tables. It has inputs only."""
+        return Workspace(self._batches / batch_id, self._scratch)
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
@@ -326,11 +338,13 @@ class Workspaces:
         """Whether there is so little room that a sandbox could not write its report."""
         return shutil.disk_usage(self._uploads).free < REPORT_BYTES
 
-    def remove_strays(self, known: Callable[[Iterable[str]], set[str]]) -> int:
-        """At start: half-received uploads, what sandboxes left, and the files of runs that the store does not know."""
-        keep = known(path.name for path in self._runs.iterdir())
-        unknown = (path for path in self._runs.iterdir() if path.name not in keep)
-        strays = [*self._uploads.iterdir(), *self._scratch.iterdir(), *unknown]
+    def remove_strays(self, known_runs: _Known, known_batches: _Known) -> int:
+        """At start: half-received uploads, what sandboxes left, and the files of runs and batches that the store does
+        not know."""
+        strays = [*self._uploads.iterdir(), *self._scratch.iterdir()]
+        for directory, known in ((self._runs, known_runs), (self._batches, known_batches)):
+            keep = known(path.name for path in directory.iterdir())
+            strays += (path for path in directory.iterdir() if path.name not in keep)
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
         return len(strays)

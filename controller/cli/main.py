@@ -27,6 +27,7 @@ from controller.cli.arguments import (
     server_options,
     table_file,
 )
+from controller.cli.batches import batch
 from controller.cli.datasets import dataset
 from controller.cli.host import doctor, image, serve
 from controller.cli.runs import runs
@@ -47,7 +48,7 @@ def cli() -> None:
     """Run scripts that nobody has to trust: each in a sealed container of its own."""
 
 
-for _command in (serve, doctor, image, dataset, runs):
+for _command in (serve, doctor, image, dataset, batch, runs):
     cli.add_command(_command)
 
 

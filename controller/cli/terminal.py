@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
 # C0 but tab and newline, DEL, C1; then the characters that reorder text for the eye; then lone surrogates.
@@ -81,8 +81,9 @@ class Screen:
         self._write(name, text + "\n")
 
     @contextlib.contextmanager
-    def progress(self, label: str) -> Iterator[None]:
-        """Show `label` and the seconds that pass, on standard error, if that is a terminal."""
+    def progress(self, label: str | Callable[[], str]) -> Iterator[None]:
+        """Show `label`, or what it says by then, and the seconds that pass, on standard error, if that is a terminal.
+        """
         if not self.is_terminal("stderr"):
             yield
             return
@@ -97,13 +98,14 @@ class Screen:
             with self._lock:
                 self._erase()
 
-    def _tick(self, label: str, stop: threading.Event) -> None:
+    def _tick(self, label: str | Callable[[], str], stop: threading.Event) -> None:
         start = time.monotonic()
         while not stop.wait(_TICK_SECONDS):
             with self._lock:
                 if self._at_line_start:
                     err = self._streams["stderr"]
-                    err.write(f"{_ERASE_LINE}{label} {time.monotonic() - start:.0f} s")
+                    said = label if isinstance(label, str) else label()
+                    err.write(f"{_ERASE_LINE}{said} {time.monotonic() - start:.0f} s")
                     err.flush()
                     self._drawn = True
 

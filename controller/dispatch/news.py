@@ -1,4 +1,4 @@
-"""What happens to runs, told to the threads that wait for it.
+"""What happens to runs, and to batches, told to the threads that wait for it.
 
 Two things are told: a run's row is another one (`changed`), and its log is longer (`grown`). The second comes as often
 as a script prints, so it costs nothing where nobody listens: a follower is woken once, and again only after it has

@@ -15,6 +15,7 @@ from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.services.notary import Notary
 from controller.store.base import Claim, Store
+from controller.store.batch_store import Batches
 from controller.store.dataset_store import Datasets
 from controller.workspace import Workspaces
 
@@ -32,6 +33,7 @@ class Backend:
     settings: Settings
     store: Store
     datasets: Datasets
+    batches: Batches
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher
@@ -41,6 +43,8 @@ class Backend:
     notary: Notary
     owner: str
     """This process, as the rows name who executes a run."""
+    pumps: tuple[threading.Lock, ...] = field(default_factory=lambda: tuple(threading.Lock() for _ in range(64)))
+    """Of those who would take the same batch further, one does (services/pump.py)."""
     first_seen: dict[str, float] = field(default_factory=dict)
     """Runs that wait for an engine that is away, since when by time.monotonic()."""
 

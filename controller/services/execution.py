@@ -38,7 +38,7 @@ from controller.model import (
     Timings,
 )
 from controller.runlog import RunLog
-from controller.services import receipts
+from controller.services import pump, receipts
 from controller.services.backend import Backend, now
 from controller.services.claimed import cancelled, failure, finish, release
 from controller.services.report import Wanted, engine_failed, judge, read_report
@@ -126,6 +126,7 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     backend.news.changed(run.id)
     if run.job.task is TaskKind.INGEST:
         _tidy(backend, run)
+    pump.go_on(backend, run.tenant_id, run.batch_id)
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
     if run.job.task is TaskKind.RUN:

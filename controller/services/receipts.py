@@ -37,6 +37,9 @@ from controller.workspace import CHUNK_BYTES, Workspace, disk_errors
 
 _log = structlog.get_logger(__name__)
 _GONE = FileHash(sha256=None, bytes=None)
+_LINKED_KNOWN = 1000
+_linked: dict[tuple[int, int, int, int], FileHash] = {}
+"""Hashes of input files that are linked, by device, inode, size and time."""
 
 
 def receipt(backend: Backend, run: Run) -> bytes:
@@ -129,7 +132,7 @@ def _document(backend: Backend, run: Run, workspace: Workspace) -> Receipt:
         item=run.item,
         script_sha256=run.script_sha256,
         inputs=_inputs(run, workspace),
-        bundle=_file_hash(workspace.input_dir / "bundle.zip") if run.job.bundle else None,
+        bundle=_input_hash(workspace.input_dir / "bundle.zip") if run.job.bundle else None,
         parameters_sha256=hashlib.sha256(canonical(run.job.parameters)).hexdigest(),
         profile=run.job.profile,
         dtypes=run.job.dtypes,
@@ -179,7 +182,7 @@ def _inputs(run: Run, workspace: Workspace) -> tuple[ReceiptInput, ...]:
             compression=table.compression,
             slice=table.slice,
             reading=table.reading,
-            **_file_hash(workspace.input_dir / table.file).model_dump(),
+            **_input_hash(workspace.input_dir / table.file).model_dump(),
         )
         for table in run.job.inputs
     )
@@ -215,6 +218,25 @@ def _log_text(workspace: Workspace) -> Iterator[bytes]:
         yield decoders[stream].decode(data).encode()
     for stream in sorted(decoders):
         yield decoders[stream].decode(b"", final=True).encode()
+
+
+def _input_hash(path: Path) -> FileHash:
+    """Of a file that many runs link, a dataset's or a batch's, once: the items of a batch may be thousands, and the
+    table that they are cut from large. What is linked is never written again."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return _GONE
+    if status.st_nlink == 1:
+        return _file_hash(path)
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    found = _linked.get(identity)
+    if found is None:
+        found = _file_hash(path)
+        if len(_linked) >= _LINKED_KNOWN:
+            _linked.clear()
+        _linked[identity] = found
+    return found
 
 
 def _file_hash(path: Path) -> FileHash:

@@ -12,7 +12,7 @@ from pathlib import Path
 from controller.errors import AirlockError, Busy, Conflict, Gone, NotFound
 from controller.failpoints import failpoint
 from controller.model import Caller, Format, Image, Input, Part, Run, Status, TaskKind
-from controller.services import device
+from controller.services import device, pump
 from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
 from controller.services.execution import convert
 from controller.store.base import Page, RunFilter
@@ -76,6 +76,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     backend.dispatcher.cancel(run_id)
     if after is not None and after.status.final:
         backend.news.changed(run_id)
+        pump.go_on(backend, caller.tenant_id, after.batch_id)
     return get(backend, caller, run_id)
 
 

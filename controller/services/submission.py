@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 from controller.errors import Conflict, InvalidRequest, TooLarge, TooManyRuns
@@ -20,9 +19,9 @@ from controller.model import (
     Reading,
     Run,
     Status,
-    Waiting,
     Word,
 )
+from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.datasets import link, resolve
 from controller.services.reuse import content_digest, reuse
@@ -74,7 +73,7 @@ def submit(
     InvalidRequest, TooLarge, TooManyRuns, Conflict, StorageFull: nothing was accepted, nothing is left.
     """
     failpoint("inputs_received")
-    run = _new_run(backend, caller, staging, submission)
+    run = new_run(backend, caller, staging, submission)
     idempotent = None
     if key is not None:
         payload = content_digest(run, staging, submission.model_dump(mode="json", exclude={"priority"}))
@@ -128,32 +127,6 @@ def accept(
     return accepted, True
 
 
-def keep(backend: Backend, staging: Staging, run: Run, add: Callable[[Run], Run | None]) -> Run | None:
-    """The files of a run, then its row, then word to the dispatcher: each durable before the next.
-
-    `add` writes the row, and whatever belongs to it, in one transaction, and gives the run as it was added; when it
-    gives None or raises, nothing of the run is left.
-    """
-    workspace = backend.workspaces.of(run.id)
-    staging.seal(workspace.root)
-    failpoint("inputs_sealed")
-    shared = {input.file for input in run.job.inputs if input.dataset is not None}
-    # The files first: a row without its files would be an accepted run that cannot be executed.
-    added = None
-    try:
-        added = add(run.model_copy(update={"input_bytes": workspace.input_bytes(shared)}))
-    finally:
-        if added is None:
-            workspace.remove()
-    if added is None:
-        return None
-    failpoint("run_added")
-    if not added.status.final:
-        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
-        failpoint("run_dispatched")
-    return added
-
-
 def first_of(backend: Backend, wanted: Idempotent) -> str | None:
     """What the first request of this idempotency key made; None when this one is the first.
 
@@ -169,7 +142,7 @@ def first_of(backend: Backend, wanted: Idempotent) -> str | None:
     return earlier.resource_id
 
 
-def _new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
+def new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
     settings = backend.settings
     script = _checked_script(staging, settings.max_script_bytes)
     if submission.environment != ENVIRONMENT:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from controller.model import Part, Run, Waiting
-from controller.services import receipts
+from controller.services import batches, pump, receipts
 from controller.services.backend import Backend, now
 from controller.services.execution import LONGEST_PAUSE_SECONDS
 from controller.services.report import engine_failed
@@ -29,8 +29,9 @@ def take_up(backend: Backend) -> None:
     Such a run is begun again, or ended when it may not be (Store.recover says which). Files that no row knows go.
     """
     ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=True)
-    strays = backend.workspaces.remove_strays(backend.store.known_runs)
+    strays = backend.workspaces.remove_strays(backend.store.known_runs, backend.batches.known)
     queued = _submit_waiting(backend)
+    pump.go_on_with_all(backend)
     _log.info("started", queued=queued, ended=len(ended), strays=strays)
 
 
@@ -43,6 +44,7 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
         backend.news.changed(run_id)
     _submit_waiting(backend)
     tidy(backend)
+    pump.go_on_with_all(backend)
 
 
 def _submit_waiting(backend: Backend) -> int:
@@ -99,6 +101,8 @@ def remove_old(backend: Backend, calendar: Calendar) -> None:
             for run in runs:
                 store.delete_run(run.tenant_id, run.id)
                 backend.workspaces.of(run.id).remove()
+        for batch in backend.batches.expired(moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
+            batches.forget(backend, batch.tenant_id, batch.id)
     if settings.keep_bytes is not None:
         for tenant_id, total in store.stored_bytes().items():
             _shrink(backend, tenant_id, total - settings.keep_bytes)

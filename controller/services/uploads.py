@@ -24,9 +24,10 @@ from controller.model import (
     Word,
 )
 from controller.services import runs
+from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.datasets import get
-from controller.services.submission import ENVIRONMENT, first_of, keep
+from controller.services.submission import ENVIRONMENT, first_of
 from controller.services.tenants import new_id
 from controller.store.base import Idempotent
 from controller.store.dataset_store import Dataset, Expected, Put

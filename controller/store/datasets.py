@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, fu
 
 from controller.model import DatasetVersion, Run, Status, TaskKind
 from controller.store.base import Added, Idempotent
+from controller.store.batches import users_of
 from controller.store.database import Database
 from controller.store.dataset_store import Dataset, DatasetPage, Expected, Put, Removed, VersionPage
 from controller.store.rows import FINAL, fitting, insert_run, key_taken, run_of
@@ -145,7 +146,7 @@ class SqlDatasets:
 
 def _in_use(db: Connection, version_id: str) -> list[str]:
     """What works on this version, asked within a transaction: whoever begins to meanwhile must find it deleted."""
-    return []
+    return users_of(db, version_id)
 
 
 def _named(tenant_id: str, name: str) -> ColumnElement[bool]:

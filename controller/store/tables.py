@@ -105,6 +105,7 @@ runs = Table(
     Index(None, "tenant_id", "task", "status", "created_at", "id"),
     Index(None, "tenant_id", "task", "script_sha256", "created_at", "id"),
     Index(None, "batch_id", "created_at", "id"),
+    Index(None, "batch_id", "status", "item", "finished_at"),  # all that is counted of a batch
     Index(None, "tenant_id", "finished_at"),
 )
 
@@ -135,4 +136,45 @@ dataset_versions = Table(
     Column("deleted_at", UtcTime),  # the row stays: its number is never given again
     UniqueConstraint("tenant_id", "name", "version"),
     Index(None, "tenant_id", "created_at", "id"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("template", JSON, nullable=False),  # what all items' runs have in common
+    Column("source", JSON, nullable=False),  # the tables that were asked for
+    Column("parallel", Integer, nullable=False),
+    Column("total", Integer),  # items; not known before the group run has ended
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("error", JSON),  # why it could not be prepared
+    Column("group_run_id", String(40)),
+    Column("output_run_id", String(40)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("begun_at", UtcTime),  # or begun again
+    Column("finished_at", UtcTime),
+    Index(None, "tenant_id", "created_at", "id"),
+    Index(None, "finished_at"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("label", JSON, nullable=False),
+    Column("dataset", JSON),  # where each item has one of its own
+    Column("first_row", BigInteger),  # of the slice, counted from 0
+    Column("rows", BigInteger),
+    Column("run_id", String(40)),  # its present run; how the item stands is what that run says
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Index(None, "batch_id", "run_id", "number"),
+)
+
+batch_datasets = Table(
+    "batch_datasets",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id"), primary_key=True),
+    Column("version_id", String(40), primary_key=True, index=True),
 )

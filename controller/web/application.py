@@ -12,7 +12,7 @@ from flask_openapi import Info, OpenAPI
 
 from controller.errors import InvalidRequest
 from controller.services.backend import Backend
-from controller.web import body, datasets, environments, errors, receipts, runs, service
+from controller.web import batches, body, datasets, environments, errors, receipts, runs, service
 from controller.web.documents import Problem
 
 _KEY_FORM = "alk_<id>_<secret>_<checksum>"
@@ -68,6 +68,7 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
     errors.install(app)
     app.register_api(runs.blueprint(backend, pepper))
     app.register_api(datasets.blueprint(backend, pepper))
+    app.register_api(batches.blueprint(backend, pepper))
     app.register_api(environments.blueprint(backend, pepper))
     app.register_api(receipts.blueprint(backend))
     app.register_api(service.blueprint(backend))
@@ -77,7 +78,7 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
 
 def _describe(app: OpenAPI) -> None:
     """Generate the OpenAPI document once, before there are threads to race for it."""
-    app.components_schemas.update(runs.component_schemas())
+    app.components_schemas.update(runs.component_schemas() | batches.component_schemas())
     for operations in app.api_doc["paths"].values():
         for operation in operations.values():
             if operation["operationId"].startswith("service_"):

@@ -27,9 +27,9 @@ TABLES = ("dataframe1", "dataframe2")
 OPTIONS_BYTES = 256 * KIB
 MAX_DEPTH = 64
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
-_NO_REF = "stored scripts are not part of this version: send `script`"
+NO_REF = "stored scripts are not part of this version: send `script`"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_OPTIONS_FILE = "options.json"
+OPTIONS_FILE = "options.json"
 
 
 def receive(request: Request, staging: Staging, settings: Settings, *, waits: bool = False) -> Submission:
@@ -37,13 +37,18 @@ def receive(request: Request, staging: Staging, settings: Settings, *, waits: bo
 
     `waits`: somebody waits for the end of the run.
     """
+    if is_multipart(request):
+        return _multipart(request, staging, settings, waits)
+    return _json(request, staging, settings, waits)
+
+
+def is_multipart(request: Request) -> bool:
+    """Or JSON. UnsupportedFormat when it is neither."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("a body with a Content-Encoding is not read: send it as it is")
-    if request.mimetype == "multipart/form-data":
-        return _multipart(request, staging, settings, waits)
-    if request.mimetype == "application/json":
-        return _json(request, staging, settings, waits)
-    raise UnsupportedFormat("send multipart/form-data or application/json")
+    if request.mimetype not in ("multipart/form-data", "application/json"):
+        raise UnsupportedFormat("send multipart/form-data or application/json")
+    return request.mimetype == "multipart/form-data"
 
 
 def _multipart(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
@@ -51,21 +56,21 @@ def _multipart(request: Request, staging: Staging, settings: Settings, waits: bo
         "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
         **{name: Rule(name, reference=True) for name in TABLES},
         "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
-        "options": Rule(_OPTIONS_FILE, OPTIONS_BYTES, text=True),
+        "options": Rule(OPTIONS_FILE, OPTIONS_BYTES, text=True),
     }
     body = Body(request, settings.max_body_bytes, "send less data, or ask the operator for a larger max_body_bytes")
-    parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": _NO_REF}, staging)
+    parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": NO_REF}, staging)
     if "script" not in parts:
         raise InvalidRequest("script: is missing", errors=[{"where": "script", "message": "is missing"}])
-    tables = [_table(port, name, parts[name], staging) for port, name in enumerate(TABLES, 1) if name in parts]
+    tables = [table_of(port, name, parts[name], staging) for port, name in enumerate(TABLES, 1) if name in parts]
     options = Options()
     if "options" in parts:
-        options = _options(staging.read(_OPTIONS_FILE, OPTIONS_BYTES))
-        staging.remove(_OPTIONS_FILE)
-    return _submission(options, tables, bundle="bundle" in parts, waits=waits)
+        options = options_in(staging.read(OPTIONS_FILE, OPTIONS_BYTES))
+        staging.remove(OPTIONS_FILE)
+    return submission_of(options, tables, bundle="bundle" in parts, waits=waits)
 
 
-def _table(port: int, name: str, part: Part, staging: Staging) -> Input | Wanted:
+def table_of(port: int, name: str, part: Part, staging: Staging) -> Input | Wanted:
     if part.is_reference:
         document = parse_json(staging.read(name, REFERENCE_BYTES), name)
         staging.remove(name)
@@ -78,7 +83,7 @@ def _table(port: int, name: str, part: Part, staging: Staging) -> Input | Wanted
     return Input(port=port, format=format, compression=packed)
 
 
-def _options(data: bytes) -> Options:
+def options_in(data: bytes) -> Options:
     document = parse_json(data, "options")
     try:
         return Options.model_validate(document)
@@ -89,15 +94,12 @@ def _options(data: bytes) -> Options:
 def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     body = Body(request, settings.max_json_bytes, "send tables as files, in a multipart/form-data body")
     document = parse_json(body.read_all(), "body")
-    _refuse_later_fields(document)
+    refuse_later_fields(document)
     try:
         submitted = SubmitBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
-    size = len(json.dumps(document.get("options", {})))
-    if size > OPTIONS_BYTES:
-        detail = f"options: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
-        raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
+    bound_options(document)
     staging.write(SCRIPT, submitted.script.encode())
     tables: list[Input | Wanted] = []
     for port, table in enumerate((submitted.dataframe1, submitted.dataframe2), start=1):
@@ -106,20 +108,28 @@ def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -
         elif table is not None:
             tables.append(Input(port=port, format=Format.JSON))
             staging.write(f"dataframe{port}", json.dumps(table.records).encode())
-    return _submission(submitted.options, tables, bundle=False, waits=waits)
+    return submission_of(submitted.options, tables, bundle=False, waits=waits)
 
 
-def _refuse_later_fields(document: Any) -> None:
+def bound_options(document: Any) -> None:
+    """TooLarge when the options of a JSON body are larger than they may be in a multipart one."""
+    size = len(json.dumps(document.get("options", {})))
+    if size > OPTIONS_BYTES:
+        detail = f"options: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
+        raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
+
+
+def refuse_later_fields(document: Any) -> None:
     """Parts of the API's plan that this version does not have: said plainly, and not as a misspelling."""
     if not isinstance(document, dict):
         raise InvalidRequest("the body must be a JSON object")
     if "script_ref" in document:
         both = "script and script_ref exclude each other; " if "script" in document else ""
-        message = both + _NO_REF
+        message = both + NO_REF
         raise InvalidRequest(message, errors=[{"where": "script_ref", "message": message}])
 
 
-def _submission(options: Options, tables: list[Input | Wanted], *, bundle: bool, waits: bool) -> Submission:
+def submission_of(options: Options, tables: list[Input | Wanted], *, bundle: bool, waits: bool) -> Submission:
     readings = {1: options.dataframe1, 2: options.dataframe2}
     for port, reading in readings.items():
         if reading is not None and port not in {table.port for table in tables}:

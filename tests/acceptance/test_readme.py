@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-MAIN, SERVE, CALL, STORED, LOCAL = BLOCKS
+MAIN, SERVE, CALL, STORED, BATCH, LOCAL = BLOCKS
 
 
 def shell(script: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -75,14 +75,16 @@ def test_the_curl_example_answers_as_shown(server, tmp_path):
 
 
 def test_the_table_that_is_kept_is_used_by_its_name(server, tmp_path):
-    """Put, then a run of the script above; the same table at home gives the same rows."""
+    """Put, then a run of the script above, and a batch of it; the same table at home gives the same rows."""
     (tmp_path / "double.py").write_text(re.search(r"<<'END'\n(.*?)END\n", CALL, re.DOTALL)[1])
     (tmp_path / "numbers.csv").write_text("n\n1\n2\n")
 
     done = shell(STORED, tmp_path, AIRLOCK_URL=server.url, AIRLOCK_KEY=server.key)
+    shell(BATCH, tmp_path, AIRLOCK_URL=server.url, AIRLOCK_KEY=server.key)
 
     assert "numbers@1  ready  2 rows x 1 columns" in done.stdout
     assert "2 rows x 2 columns" in done.stdout
+    assert (tmp_path / "doubled.csv").read_text() == '"n","double"\n1,2\n2,4\n'
 
 
 def test_the_script_at_home_runs_without_a_server(tmp_path):

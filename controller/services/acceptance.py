@@ -1,0 +1,42 @@
+"""The one way in which a run comes to be: its files first, then its row, then its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from controller.failpoints import failpoint
+from controller.model import Run, Waiting
+from controller.services.backend import Backend
+from controller.workspace import Staging
+
+
+def keep(
+    backend: Backend,
+    staging: Staging,
+    run: Run,
+    add: Callable[[Run], Run | None],
+    shared: Collection[str] = (),
+) -> Run | None:
+    """The files of a run, then its row, then word to the dispatcher: each durable before the next.
+
+    `add` writes the row, and whatever belongs to it, in one transaction, and gives the run as it was added; when it
+    gives None or raises, nothing of the run is left. `shared` are files that count as somebody else's.
+    """
+    workspace = backend.workspaces.of(run.id)
+    staging.seal(workspace.root)
+    failpoint("inputs_sealed")
+    shared = {*shared, *(input.file for input in run.job.inputs if input.dataset is not None)}
+    # The files first: a row without its files would be an accepted run that cannot be executed.
+    added = None
+    try:
+        added = add(run.model_copy(update={"input_bytes": workspace.input_bytes(shared)}))
+    finally:
+        if added is None:
+            workspace.remove()
+    if added is None:
+        return None
+    failpoint("run_added")
+    if not added.status.final:
+        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
+        failpoint("run_dispatched")
+    return added
