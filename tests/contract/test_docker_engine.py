@@ -1,6 +1,7 @@
 """The docker engine keeps the engines' contract, and a few promises of its own."""
 
 import gc
+import os
 import time
 from contextlib import suppress
 
@@ -17,7 +18,7 @@ from controller.services.tenants import new_id
 
 @pytest.fixture
 def image():
-    return "airlock-sandbox:latest"
+    return os.environ.get("AIRLOCK_IMAGE", "airlock-sandbox:latest")
 
 
 @pytest.fixture

@@ -277,7 +277,7 @@ def test_a_run_that_is_deleted_while_its_table_is_converted(server: RunningServe
 
     with ThreadPoolExecutor(1) as pool:
         download = pool.submit(requests.get, address, headers=headers, timeout=60)
-        assert until(lambda: any(directory.glob("convert-*")))
+        assert until(lambda: any((server.data_dir / "scratch").glob("aside-*")))
         deleted = server.request("DELETE", f"/v1/runs/{run['id']}")
         answer = download.result()
 
