@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -79,6 +80,9 @@ def test_a_dataset_cut_by_the_values_of_a_column(make_tenant):
     assert (run["batch_id"], run["item"], run["priority"]) == (batch["id"], 2, "batch")
     assert run["datasets"] == [{"port": 1, "name": "cities", "version": 1}]
     assert run["inputs"][0]["rows"] == 2
+    receipts = [tenant.get(f"/v1/runs/{item['run_id']}/receipt").json() for item in found]
+    linked = tenant.data_dir / "runs" / found[0]["run_id"] / "in" / "dataframe1"
+    assert {one["inputs"][0]["sha256"] for one in receipts} == {hashlib.sha256(linked.read_bytes()).hexdigest()}
     listed = tenant.get(f"/v1/runs?batch={batch['id']}").json()["items"]
     assert {one["id"] for one in listed} == {item["run_id"] for item in found}
     assert csv(tenant, batch).text.splitlines()[1:] == [
