@@ -147,8 +147,12 @@ def processes_of(container: dict[str, Any]) -> list[int]:
     return [int(row[0]) for row in top["Processes"]]
 
 
-def strays() -> list[str]:
-    """The host's processes under a uid of the pool that no living container holds: "PID UID NAME" of each."""
+def strays(server: RunningServer) -> list[str]:
+    """Processes from this server's sandboxes that no living container holds: "PID UID NAME" of each.
+
+    Known by their uid, which is one of the pool, and by what is mounted for them: tests of other servers go on.
+    """
+    place = f"/{server.data_dir.parent.name}/{server.data_dir.name}/runs/"
     with docker_api() as api:
         living = [found["Id"] for found in api.containers()]
     found = []
@@ -157,6 +161,7 @@ def strays() -> list[str]:
             status = status_of(int(path.name))
             uid = int(status["Uid"].split()[0])
             cgroups = (path / "cgroup").read_text()
-            if FIRST_UID <= uid < FIRST_UID + UIDS and not any(container in cgroups for container in living):
+            ours = FIRST_UID <= uid < FIRST_UID + UIDS and place in (path / "mountinfo").read_text()
+            if ours and not any(container in cgroups for container in living):
                 found.append(f"{path.name} {uid} {status['Name']}")
     return found

@@ -81,6 +81,11 @@ def container(live: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     return live[1]
 
 
+def output_dir(server: RunningServer, run_id: str) -> Path:
+    """Where the run's output files lie while its sandbox lives."""
+    return server.data_dir / "scratch" / f"out-{run_id}"
+
+
 def wanted_of(server: RunningServer, run_id: str, container: dict[str, Any]) -> dict[str, Any]:
     """The request as it must have been for this run: ours to say all but the uid and the deadline."""
     document = server.get(f"/v1/runs/{run_id}").json()
@@ -90,7 +95,7 @@ def wanted_of(server: RunningServer, run_id: str, container: dict[str, Any]) -> 
         attempt=1,
         image=Settings().image,
         input_dir=root / "in",
-        output_dir=root / "out",
+        output_dir=output_dir(server, run_id),
         limits=Limits.model_validate(document["limits"]),
     )
     config = container["Config"]
@@ -175,7 +180,7 @@ def test_the_live_container_has_the_mounts_asked_for_and_no_others(
 
     assert mounts == [
         ("bind", str(root / "in"), "/in", False, "rprivate"),
-        ("bind", str(root / "out"), "/out", True, "rprivate"),
+        ("bind", str(output_dir(server, run_id)), "/out", True, "rprivate"),
     ]
 
 

@@ -139,7 +139,7 @@ def test_no_process_outlives_its_run(server: RunningServer, runs: dict[str, Any]
     """When all runs have ended, no process with a uid of the pool is left on the host, nor a container."""
 
     assert server.containers() == []
-    assert strays() == []
+    assert strays(server) == []
 
 
 @pytest.mark.parametrize("name", [name for name, (_, wanted, _) in ENDINGS.items() if wanted == TIMEOUT])

@@ -189,4 +189,4 @@ def test_no_process_of_a_sandbox_is_left_on_the_host(server: RunningServer) -> N
     """After all of the above no process under a uid of the pool is without a living container."""
     server.submit(NAP)
 
-    assert until(lambda: strays() == [], 5), strays()
+    assert until(lambda: strays(server) == [], 5), strays(server)

@@ -177,7 +177,7 @@ FORGERIES: dict[str, tuple[str, tuple[str, str | None]]] = {
 
 @pytest.fixture(scope="module")
 def runs(server: RunningServer) -> Iterator[dict[str, Any]]:
-    ids = {name: submit(server, f"{HEAD}    {lines}\n", timeout_seconds=10) for name, (lines, _) in FORGERIES.items()}
+    ids = {name: submit(server, f"{HEAD}    {lines}\n", timeout_seconds=60) for name, (lines, _) in FORGERIES.items()}
     yield {name: ended(server, run_id) for name, run_id in ids.items()}
     check_clean(server)
 
