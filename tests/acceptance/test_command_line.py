@@ -167,12 +167,23 @@ def test_a_script_that_is_too_large_is_code_2(server: RunningServer, tmp_path: P
     assert "(413)" in result.stderr
 
 
+def heed_ctrl_c() -> None:
+    """A shell has what it begins in the background ignore Ctrl-C, and that would be handed down to our program."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_cancels_the_run(server: RunningServer, tmp_path: Path) -> None:
     """The run ends as cancelled, and its container goes."""
     script = write(tmp_path, "import time\nprint('up', flush=True)\ndef azureml_main():\n    time.sleep(50)\n")
     command = [sys.executable, "-m", "controller.cli", "run", script]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment(server), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        env=environment(server),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
