@@ -98,7 +98,8 @@ class Chaos:
         deadline = time.monotonic() + 200 * rounds + 200
         while self.failpoints_left(rounds) and time.monotonic() < deadline:
             before = self.failpoints_left(rounds)
-            if not until(lambda: self.failpoints_left(rounds) < before, 90):  # noqa: B023
+            spent = len({self.gone()[name] for name in NAMES}) == 1
+            if spent or not until(lambda: self.failpoints_left(rounds) < before, 90):  # noqa: B023
                 self.arm()
                 self._server.kill_all()
                 self.done["server"] += 1
