@@ -118,12 +118,15 @@ def _seen_and_ended(server: RunningServer) -> str:
 
 
 def test_the_files_of_a_sandbox_are_gone_when_its_run_has_ended(server: RunningServer) -> None:
-    """Of a run's directory its inputs, log and result stay; the directory that was mounted at /out does not."""
-
+    """Of a run's directory its inputs, log, result and receipt stay; what was mounted at /out does not."""
     run = server.submit("import pandas as pd\ndef azureml_main(a, b):\n    return pd.DataFrame({'x': [1]})")
-    left = {path.name for path in (server.data_dir / "runs" / run["id"]).iterdir()}
+    directory = server.data_dir / "runs" / run["id"]
 
-    assert left == {"in", "log", "result.arrow"}
+    def left() -> set[str]:
+        return {path.name for path in directory.iterdir()}
+
+    assert until(lambda: left() == {"in", "log", "result.arrow", "receipt.json"}), left()
+    assert not any(run["id"] in path.name for path in (server.data_dir / "scratch").iterdir())
 
 
 def test_a_killed_server_leaves_nothing_for_long(make_server: Callable[..., RunningServer]) -> None:
