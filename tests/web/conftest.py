@@ -55,11 +55,11 @@ def clean_record(server: RunningServer) -> Iterator[None]:
 
 @pytest.fixture
 def make_tenant(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningServer]]:
-    """Tenants of the shared server, named after the test."""
+    """Tenants of the shared server, named after the test and, as tests of two files may share a name, its file."""
     made: list[RunningServer] = []
 
     def make(scopes: tuple[str, ...] = SCOPES) -> RunningServer:
-        made.append(add_tenant(server, f"{request.node.name[:80]}-{len(made)}", scopes))
+        made.append(add_tenant(server, f"{request.module.__name__}-{request.node.name}"[-90:] + f"-{len(made)}", scopes))
         return made[-1]
 
     yield make

@@ -151,13 +151,13 @@ def test_a_run_that_a_crash_interrupted_begins_its_log_again(make_server: Callab
     after = all_events(second, run["id"], before.id)
     whole = all_events(second, run["id"])
 
+    assert (after[-1].data["status"], after[-1].data["attempt"]) == ("succeeded", 2), after
+    assert after[-1] == whole[-1]
     assert before.id.startswith("1-")
     assert words(after)[0] == ("restart", "")
     assert words(after)[1:] == words(whole)
     assert words(whole)[0] == ("stdout", "begun\nended\n")
     assert next(event for event in after if event.name == "restart").data == {"attempt": 2}
-    assert after[-1] == whole[-1]
-    assert (after[-1].data["status"], after[-1].data["attempt"]) == ("succeeded", 2)
 
 
 def test_a_log_that_begins_again_under_its_followers_says_so(server: RunningServer) -> None:
