@@ -59,7 +59,8 @@ def make_tenant(server: RunningServer, request: pytest.FixtureRequest) -> Iterat
     made: list[RunningServer] = []
 
     def make(scopes: tuple[str, ...] = SCOPES) -> RunningServer:
-        made.append(add_tenant(server, f"{request.module.__name__}-{request.node.name}"[-90:] + f"-{len(made)}", scopes))
+        name = f"{request.module.__name__}-{request.node.name}"[-90:]
+        made.append(add_tenant(server, f"{name}-{len(made)}", scopes))
         return made[-1]
 
     yield make
