@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,12 @@ import structlog
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from controller.engines import cgroup
-from controller.engines.base import GO_SIGNAL, Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
+from controller.engines.base import Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
 from controller.engines.docker_files import read_image_file
 from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request
 from controller.engines.docker_stream import Attachment
 from controller.engines.docker_witness import Witness, Witnesses, outlived
+from controller.engines.following import follow
 from controller.engines.uids import UidPool
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
 from controller.failpoints import failpoint
@@ -28,8 +29,6 @@ from controller.model import Usage
 
 _log = structlog.get_logger(__name__)
 
-TICK_SECONDS = 0.1
-"""How often counters are read, and a kill is looked for, while nothing arrives."""
 ORPHAN_SECONDS = 600
 """A container this long past its deadline belongs to a server that is gone: any server's sweep removes it."""
 _CALL_SECONDS = 60
@@ -47,6 +46,14 @@ class _Sandbox:
     asked_for: bool = False
     """Docker was asked to make it: even if no answer came, it may be there."""
     container_id: str | None = None
+
+
+class _Attached:
+    """A container's runner as `follow` wants it: Docker's stream, and two questions to Docker."""
+
+    def __init__(self, attachment: Attachment, alive: Callable[[], bool], kill: Callable[[], None]) -> None:
+        self.send, self.read = attachment.send, attachment.read
+        self.alive, self.kill = alive, kill
 
 
 class DockerEngine:
@@ -195,7 +202,11 @@ class DockerEngine:
             started = time.monotonic()
             counters = cgroup.reader(sandbox.container_id, parent, version=version, driver=driver)
             counters.bound_socket_buffers(_SOCKET_BYTES)  # before the go signal: the script has no socket yet
-            ended = self._follow(sandbox, attachment, counters, sink, deadline=started + spec.limits.timeout_seconds)
+            job = _Attached(
+                attachment, lambda: bool(self._inspect(sandbox)["Running"]), lambda: self._signal(sandbox)
+            )
+            deadline = started + spec.limits.timeout_seconds
+            ended = follow(job, counters, sink, sandbox.killed, deadline=deadline)
             state = self._inspect(sandbox)
             wall = time.monotonic() - started
             if ended is Ended.EXITED and not state.get("OOMKilled"):
@@ -212,48 +223,6 @@ class DockerEngine:
             start_seconds=started - began,
             usage=Usage(wall_seconds=wall, cpu_seconds=last.cpu_seconds, peak_memory_bytes=last.peak_memory_bytes),
         )
-
-    def _follow(
-        self,
-        sandbox: _Sandbox,
-        attachment: Attachment,
-        counters: cgroup.CgroupReader,
-        sink: LogSink,
-        *,
-        deadline: float,
-    ) -> Ended:
-        """Send the go signal; drain the log and watch the clock until the container is dead.
-
-        The end of a run is the runner's death, not the end of its output: a script may close that and run on. And the
-        log is drained to its end even after a kill: Docker does not call a container dead while it holds output.
-        """
-        with suppress(OSError):  # it may have died before it read; its exit code tells
-            attachment.send(GO_SIGNAL)
-        failpoint("go_sent")
-        ended, give_up, streaming, pause = Ended.EXITED, float("inf"), True, 0.004
-        while True:
-            now = time.monotonic()
-            if ended is Ended.EXITED and (sandbox.killed.is_set() or now >= deadline):
-                ended = Ended.KILLED if sandbox.killed.is_set() else Ended.DEADLINE
-                self._signal(sandbox)
-                give_up = now + _GRACE_SECONDS
-            if now >= give_up:
-                raise EngineError(f"Docker did not end the container within {_GRACE_SECONDS} s of its kill")
-            if streaming:
-                arrived = attachment.read(min(TICK_SECONDS, deadline - now) if ended is Ended.EXITED else TICK_SECONDS)
-                counters.sample()
-                for stream, data in arrived or ():
-                    sink(stream, data)
-                streaming = arrived is not None
-                if arrived or (streaming and ended is Ended.EXITED):
-                    continue
-            if not self._inspect(sandbox)["Running"]:
-                break
-            if not streaming:
-                counters.sample()
-                time.sleep(pause)
-                pause = min(pause * 1.5, TICK_SECONDS)
-        return Ended.KILLED if sandbox.killed.is_set() else ended
 
     def _inspect(self, sandbox: _Sandbox) -> dict[str, Any]:
         state: dict[str, Any] = self._api().inspect_container(sandbox.container_id)["State"]
