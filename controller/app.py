@@ -18,7 +18,7 @@ from controller import failpoints
 from controller.config import Settings, failpoint
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.dispatch.news import News
-from controller.engines.docker import DockerEngine
+from controller.engines.docker import DockerEngine, WarmPolicy
 from controller.errors import AirlockError, DataInUse, StoreError
 from controller.http_server import HttpServer
 from controller.services import tenants, upkeep
@@ -66,7 +66,9 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         database = _database(settings)
         self.store = SqlStore(database)
-        self.engine = DockerEngine(_instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16)
+        self.engine = DockerEngine(
+            _instance(settings.data_dir), settings.runtime, settings.workers * 4 + 16, _warm_policy(settings)
+        )
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         self.dispatcher = InProcessDispatcher(
             settings.workers, lambda run_id: execute(self.backend, run_id), self.engine.kill
@@ -110,6 +112,7 @@ class Server:
         if not self.dispatcher.drain(self.backend.settings.drain_seconds):
             self.engine.close()
             self.dispatcher.drain(KILL_SECONDS)
+        self.engine.close()
         self.store.close()
 
     def _again_and_again(self, seconds: float, step: Callable[[], None]) -> None:
@@ -162,6 +165,16 @@ def _pepper(settings: Settings) -> bytes:
 
 def _signing_key(settings: Settings) -> SigningKey:
     return read_signing_key(settings.data_dir / "receipt.key")
+
+
+def _warm_policy(settings: Settings) -> WarmPolicy:
+    return WarmPolicy(
+        size=settings.warm_containers,
+        directory=settings.data_dir / "warm",
+        image=settings.image,
+        limits=settings.limits(),
+        longest_seconds=settings.max_timeout_seconds,
+    )
 
 
 def _instance(data_dir: Path) -> str:

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
 
     image: Annotated[str, Field(description="the sandbox image, as the engine knows it")] = "airlock-sandbox:latest"
     runtime: Annotated[str, Field(description="OCI runtime of the engine: runc, runsc, ...")] = "runc"
+    warm_containers: Annotated[int, Field(ge=0, le=1000, description="containers kept ready; 0: plain starts")] = 4
     sweep_seconds: Annotated[float, Field(gt=0, description="between two searches for leftovers")] = 30.0
 
     max_body_bytes: Annotated[int, Field(gt=0, description="one request's body")] = 4 * GIB

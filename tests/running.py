@@ -63,13 +63,36 @@ class RunningServer:
         return (self.data_dir / "instance").read_text()
 
     def containers(self) -> list[str]:
-        """The names of this server's containers, whatever their state."""
+        """The names of this server's containers that a run uses, or used, whatever their state; not those that are
+        kept ready. A warm one goes behind the back of its run, so nothing may be left for a moment longer.
+        """
+        return [found["Names"][0] for found in self._all() if not _kept_ready(found)]
+
+    def gone(self, seconds: float = 10) -> bool:
+        """Whether no run's container is left within this time."""
+        return until(lambda: self.containers() == [], seconds)
+
+    def all_containers(self) -> list[str]:
+        """Those that are kept ready, and launchers, as well."""
+        return [found["Names"][0] for found in self._all()]
+
+    def _all(self) -> list[dict[str, Any]]:
         client = docker.from_env()
         try:
             found = client.api.containers(all=True, filters={"label": f"airlock.instance={self.instance}"})
+            return list(found)
         finally:
             client.close()
-        return [container["Names"][0] for container in found]
+
+    def plain_starts(self, *, excused: tuple[str, ...] = ()) -> set[str]:
+        """The runs that got no warm container although they might have; but for these reasons."""
+        lines = (line for line in self.log_path.read_text().splitlines() if '"plain_start"' in line)
+        events = [json.loads(line) for line in lines]
+        return {event["run_id"] for event in events if event["why"] not in excused}
+
+    def warm_up(self) -> None:
+        """Wait until a run finds a warm container."""
+        assert until(lambda: self.submit("def azureml_main(): pass")["id"] not in self.plain_starts(), 60)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
@@ -79,6 +102,16 @@ class RunningServer:
                 self.process.send_signal(with_signal)
             self.process.wait(60)
         self.session.close()
+
+
+def _kept_ready(container: dict[str, Any]) -> bool:
+    """Whether it is a launcher, or a warm container that nobody uses yet: nothing was put into it."""
+    if "airlock.warm" not in container["Labels"]:
+        return False
+    if container["Names"][0].startswith("/airlock-launcher-"):
+        return True
+    inputs = next((Path(mount["Source"]) for mount in container["Mounts"] if mount["Destination"] == "/in"), None)
+    return inputs is not None and inputs.is_dir() and not any(inputs.iterdir())
 
 
 def free_port() -> int:

@@ -2,7 +2,8 @@
 
 Frozen values go in and come out; every engine keeps the same promises (tests/contract/engine_contract.py):
 
-* `run` returns only when nothing of the sandbox is left: no process, no container.
+* `run` returns only when no process of the sandbox is left. What else there is of it goes at once, or, with a warm
+  container, within moments.
 * A sandbox is used once. Its run id is never used again with the same attempt.
 * How the job ended is told from the controller's clock, the cgroup and the exit, never from what the job says.
 * A failing job is a SandboxResult; a failing engine raises an EngineError.
@@ -36,6 +37,8 @@ class SandboxSpec:
     input_dir: Path
     output_dir: Path
     limits: Limits
+    warm: bool = True
+    """Whether a warm container will do, whose runner shares its address layout with others of its time."""
 
     @property
     def name(self) -> str:
@@ -63,6 +66,23 @@ class SandboxResult:
 
 
 @dataclass(frozen=True)
+class WarmState:
+    """What stands ready: containers, of at most `limit`, and launchers; and how runs got theirs since the start."""
+
+    ready: int
+    limit: int
+    in_use: int
+    """By a run, or on its way out."""
+    launchers: int
+    taken: int
+    """Runs that found a container ready."""
+    made_at_once: int
+    """Runs for which one was made, warm as well."""
+    plain: int = 0
+    """Runs with a plain start instead."""
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What the engine says of itself; `controls` are the walls in force, by name."""
 
@@ -75,6 +95,8 @@ class EngineInfo:
     controls: dict[str, bool]
     runtime_version: str | None = None
     """Where the engine tells it."""
+    warm: WarmState | None = None
+    """None where every run has a plain start."""
 
 
 LogSink = Callable[[int, bytes], None]

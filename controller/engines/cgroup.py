@@ -6,6 +6,7 @@ A controller that sees no host cgroups (in a container without /sys/fs/cgroup) r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,32 @@ def reader(container_id: str, parent: str, *, version: str, driver: str, root: P
     if version == "2":
         return CgroupReader(cpu=root / place, memory=root / place, unified=True)
     return CgroupReader(cpu=root / "cpuacct" / place, memory=root / "memory" / place, unified=False)
+
+
+def procs_files(pid: int) -> list[Path]:
+    """Where a process writes itself to be in the same cgroups as this one: a file for each hierarchy that is mounted.
+
+    Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
+    """
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for root, mount, kind, options in _mounts():
+            wanted = kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
+            if wanted and root == "/":
+                found.append(Path(mount) / path.lstrip("/") / "cgroup.procs")
+                break
+    return found
+
+
+def _mounts() -> Iterator[tuple[str, str, str, set[str]]]:
+    """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            root, mount = before.split(" ")[3:5]
+            yield root, mount, kind, set(options.split(",")) if kind == "cgroup" else set()
 
 
 def parent_name(driver: str) -> str:

@@ -1,40 +1,57 @@
-"""The default engine: Docker, through the docker SDK, one client for the whole process."""
+"""The default engine: Docker, through the docker SDK, one client for the whole process.
+
+A run gets a warm container where there is one to be had (engines/warm.py), else one of its own with a plain start.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-import docker
-import requests
 import structlog
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import ImageNotFound
 
-from controller.engines import cgroup
 from controller.engines.base import Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
+from controller.engines.docker_daemon import Daemon, translated
 from controller.engines.docker_files import read_image_file
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request
+from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, WARM_LABEL, create_request
 from controller.engines.docker_stream import Attachment
-from controller.engines.docker_witness import Witness, Witnesses, outlived
+from controller.engines.docker_warm import DockerMaker
+from controller.engines.docker_witness import Witness, outlived
 from controller.engines.following import follow
+from controller.engines.launcher import NoFork, exit_code
 from controller.engines.uids import UidPool
-from controller.errors import EngineError, EngineUnavailable, ImageMissing
+from controller.engines.warm import Kind, Warm
+from controller.engines.warm_pool import WarmPool
+from controller.errors import EngineError, EngineUnavailable
 from controller.failpoints import failpoint
-from controller.model import Usage
+from controller.model import Limits, Usage
 
 _log = structlog.get_logger(__name__)
 
 ORPHAN_SECONDS = 600
 """A container this long past its deadline belongs to a server that is gone: any server's sweep removes it."""
-_CALL_SECONDS = 60
-_SOCKET_BYTES = 16 << 20
 _GRACE_SECONDS = 15
-"""For Docker to report the end of a container that was killed."""
+"""For the sandboxes to end when the engine is closed."""
+_FORKABLE = ("runc", "crun")
+"""Runtimes whose containers a process of the host can enter."""
+
+
+@dataclass(frozen=True)
+class WarmPolicy:
+    """How many containers are kept ready, where their files lie, and for which image and limits one always is."""
+
+    size: int
+    directory: Path
+    image: str
+    limits: Limits
+    longest_seconds: float
+    """That any run may take."""
 
 
 @dataclass
@@ -46,6 +63,7 @@ class _Sandbox:
     asked_for: bool = False
     """Docker was asked to make it: even if no answer came, it may be there."""
     container_id: str | None = None
+    warm: Warm | None = None
 
 
 class _Attached:
@@ -59,24 +77,33 @@ class _Attached:
 class DockerEngine:
     """See engines.base.Engine for the promises. `instance` marks the containers of one data directory's server."""
 
-    def __init__(self, instance: str, runtime: str = "runc", connections: int = 64) -> None:
+    def __init__(
+        self, instance: str, runtime: str = "runc", connections: int = 64, warm: WarmPolicy | None = None
+    ) -> None:
         self._instance = instance
         self._runtime = runtime
+        self._daemon = Daemon(connections)
         self._uids = UidPool()
         self._live: dict[str, _Sandbox] = {}
         self._lock = threading.Lock()
-        self._client_lock = threading.Lock()
-        self._connections = connections
-        self._client: docker.DockerClient | None = None
-        self._host: tuple[str, str] | None = None
-        self._witnesses = Witnesses()
         self._epoch = time.time() - time.monotonic()
+        self._plain_starts = 0
+        self._pool = self._warm_pool(warm) if warm is not None and warm.size and runtime in _FORKABLE else None
+
+    def _warm_pool(self, policy: WarmPolicy) -> WarmPool:
+        maker = DockerMaker(self._daemon, self._instance, self._runtime, self._clock, policy.longest_seconds)
+
+        def expected() -> Kind:
+            with translated():
+                return Kind.of(self._daemon.digest(policy.image), policy.limits)
+
+        return WarmPool(maker, policy.directory, policy.size, self._uids, expected)
 
     # -- the verbs ---------------------------------------------------------------------------------------------
 
     def check(self, image: str) -> EngineInfo:
-        with _translated():
-            api = self._api()
+        with translated():
+            api = self._daemon.api
             info, version = api.info(), api.version()
             try:
                 digest: str | None = api.inspect_image(image)["Id"]
@@ -100,11 +127,12 @@ class DockerEngine:
                 "process_limit": bool(info.get("PidsLimit")),
                 "cpu_limit": bool(info.get("CpuCfsQuota")),
             },
+            warm=None if self._pool is None else replace(self._pool.state(), plain=self._plain_starts),
         )
 
     def image_file(self, image: str, path: str, limit_bytes: int) -> bytes:
-        with _translated():
-            return read_image_file(self._api(), image, path, limit_bytes)
+        with translated():
+            return read_image_file(self._daemon.api, image, path, limit_bytes)
 
     def run(self, spec: SandboxSpec, sink: LogSink, still_wanted: Callable[[], bool]) -> SandboxResult:
         sandbox = _Sandbox(spec)
@@ -113,18 +141,13 @@ class DockerEngine:
         try:
             if not still_wanted():
                 return SandboxResult(Ended.KILLED, 128 + signal.SIGKILL, False, "", 0.0, Usage())
-            with self._uids.take() as uid:
-                try:
-                    with _translated():
-                        return self._run(sandbox, uid, sink)
-                except EngineUnavailable as e:
-                    if not sandbox.asked_for:
-                        raise  # nothing was made
-                    raise EngineError(f"Docker stopped answering while the script ran. {e.detail}") from e
-                finally:
-                    if sandbox.asked_for:
-                        self._remove(sandbox)
-                        failpoint("container_removed")
+            try:
+                with translated():
+                    return self._run(sandbox, sink)
+            except EngineUnavailable as e:
+                if not sandbox.asked_for:
+                    raise  # nothing was made
+                raise EngineError(f"Docker stopped answering while the script ran. {e.detail}") from e
         finally:
             with self._lock:
                 del self._live[spec.run_id]
@@ -135,23 +158,28 @@ class DockerEngine:
         if sandbox is None:
             return False
         sandbox.killed.set()
-        if sandbox.container_id is not None:
-            with _translated():
-                self._signal(sandbox)
+        if sandbox.warm is not None:
+            sandbox.warm.fork.kill()
+        elif sandbox.container_id is not None:
+            with translated():
+                self._daemon.kill(sandbox.container_id)
         return True
 
     def sweep(self, run_id: str | None = None) -> int:
-        wanted = [OWNER_LABEL] if run_id is None else [f"{OWNER_LABEL}={self._instance}", f"{RUN_LABEL}={run_id}"]
-        with _translated():
-            found = self._api().containers(all=True, filters={"label": wanted})
+        wanted = [OWNER_LABEL] if run_id is None else [f"{OWNER_LABEL}={self._instance}"]
+        with translated():
+            found = self._daemon.api.containers(all=True, filters={"label": wanted})
             # Taken after the list: a sandbox that is being made meanwhile is in it, or not in the list.
             with self._lock:
                 live = {sandbox.spec.name for sandbox in self._live.values()}
+            live |= self._pool.names() if self._pool is not None else set()
             removed, kept = 0, 0
             for container in found:
-                name = container["Names"][0].lstrip("/") if container.get("Names") else ""
-                if name not in live and self._ours(container["Labels"]):
-                    gone = self._force_remove(container["Id"])
+                name, labels = container["Names"][0].lstrip("/") if container.get("Names") else "", container["Labels"]
+                # Which run a warm container is used for is not written on it: an earlier process' may be any run's.
+                concerned = run_id is None or labels.get(RUN_LABEL) == run_id or WARM_LABEL in labels
+                if concerned and name not in live and self._ours(labels):
+                    gone = self._daemon.remove(container["Id"])
                     removed, kept = removed + bool(gone), kept + (gone is None)
         if kept:
             raise EngineUnavailable(f"Docker did not remove {kept} containers that earlier attempts left")
@@ -168,46 +196,106 @@ class DockerEngine:
         deadline = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < deadline and self._live:
             time.sleep(0.02)
-        if self._client is not None:
-            self._witnesses.close()
-            self._client.close()
+        if self._pool is not None:
+            self._pool.close()
+        self._daemon.close()
 
     # -- one run, step by step -----------------------------------------------------------------------------------
 
-    def _run(self, sandbox: _Sandbox, uid: int, sink: LogSink) -> SandboxResult:
+    def _run(self, sandbox: _Sandbox, sink: LogSink) -> SandboxResult:
         began = time.monotonic()
-        api, spec = self._api(), sandbox.spec
-        witness = self._witnesses.now(api)
-        version, driver = self._host_cgroups()
-        parent = cgroup.parent_name(driver)
-        digest = self._digest(spec.image)
+        witness, digest = self._daemon.witness(), self._daemon.digest(sandbox.spec.image)
+        sandbox.warm = self._warm(sandbox.spec, digest)
+        if sandbox.warm is not None:
+            return self._run_warm(sandbox, sandbox.warm, witness, began, sink)
+        with self._uids.take() as uid:
+            try:
+                return self._run_plain(sandbox, uid, digest, witness, began, sink)
+            finally:
+                if sandbox.asked_for:
+                    # By name when there is no id: creation may have worked although its answer was lost.
+                    self._daemon.remove(sandbox.container_id or sandbox.spec.name)
+                    failpoint("container_removed")
+
+    def _warm(self, spec: SandboxSpec, digest: str) -> Warm | None:
+        """A container that stands ready with the run's files in it; None when a plain start has to do."""
+        if self._pool is None or not spec.warm:
+            return None
+        try:
+            warm = self._pool.take(digest, spec.limits)
+            try:
+                warm.lay_in(spec)
+            except OSError:
+                self._pool.discard(warm)
+                raise
+            return warm
+        except (NoFork, OSError) as e:
+            self._plain_starts += 1
+            _log.info("plain_start", run_id=spec.run_id, why=str(e))
+            return None
+
+    def _run_warm(
+        self, sandbox: _Sandbox, warm: Warm, witness: Witness, began: float, sink: LogSink
+    ) -> SandboxResult:
+        assert self._pool is not None  # noqa: S101 - it gave the container
+        spec, fork, counters = sandbox.spec, warm.fork, warm.container.counters
+        sandbox.asked_for = True
+        fork.at_end = counters.sample
+        used_before = counters.sample().cpu_seconds
+        failpoint("container_started")
+        started = time.monotonic()
+        try:
+            ended = follow(fork, counters, sink, sandbox.killed, deadline=started + spec.limits.timeout_seconds)
+            wall = time.monotonic() - started
+            last = counters.last
+            if ended is Ended.EXITED and not last.oom_kills:
+                _require_own_death(exit_code(fork), witness)
+            failpoint("container_ended")
+        finally:
+            if not self._pool.discard(warm):
+                raise EngineError("the sandbox did not end although it was killed")
+            failpoint("container_removed")
+        cpu_seconds = None if last.cpu_seconds is None else last.cpu_seconds - (used_before or 0.0)
+        return SandboxResult(
+            ended=ended,
+            exit_code=fork.exit_code if fork.exit_code is not None else 128 + signal.SIGKILL,
+            out_of_memory=bool(last.oom_kills),
+            digest=warm.kind.digest,
+            start_seconds=started - began,
+            usage=Usage(wall_seconds=wall, cpu_seconds=cpu_seconds, peak_memory_bytes=last.peak_memory_bytes),
+        )
+
+    def _run_plain(
+        self, sandbox: _Sandbox, uid: int, digest: str, witness: Witness, began: float, sink: LogSink
+    ) -> SandboxResult:
+        daemon, spec = self._daemon, sandbox.spec
         request = create_request(
             spec,
             uid=uid,
             instance=self._instance,
             deadline=int(self._clock() + spec.limits.timeout_seconds) + 1,
             runtime=self._runtime,
-            cgroup_parent=parent,
+            cgroup_parent=daemon.parent_cgroup,
         )
         request["Image"] = digest  # what was inspected is what runs, whatever the tag points to meanwhile
         sandbox.asked_for = True
-        sandbox.container_id = api.create_container_from_config(request, name=spec.name)["Id"]
+        container_id: str = daemon.api.create_container_from_config(request, name=spec.name)["Id"]
+        sandbox.container_id = container_id
         failpoint("container_created")
         attachment = Attachment(
-            api.attach_socket(sandbox.container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            daemon.api.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         )
         try:
-            api.start(sandbox.container_id)
+            daemon.api.start(container_id)
             failpoint("container_started")
             started = time.monotonic()
-            counters = cgroup.reader(sandbox.container_id, parent, version=version, driver=driver)
-            counters.bound_socket_buffers(_SOCKET_BYTES)  # before the go signal: the script has no socket yet
+            counters = daemon.counters(container_id)
             job = _Attached(
-                attachment, lambda: bool(self._inspect(sandbox)["Running"]), lambda: self._signal(sandbox)
+                attachment, lambda: bool(daemon.inspect(container_id)["Running"]), lambda: daemon.kill(container_id)
             )
             deadline = started + spec.limits.timeout_seconds
             ended = follow(job, counters, sink, sandbox.killed, deadline=deadline)
-            state = self._inspect(sandbox)
+            state = daemon.inspect(container_id)
             wall = time.monotonic() - started
             if ended is Ended.EXITED and not state.get("OOMKilled"):
                 _require_own_death(int(state["ExitCode"]), witness)
@@ -224,62 +312,7 @@ class DockerEngine:
             usage=Usage(wall_seconds=wall, cpu_seconds=last.cpu_seconds, peak_memory_bytes=last.peak_memory_bytes),
         )
 
-    def _inspect(self, sandbox: _Sandbox) -> dict[str, Any]:
-        state: dict[str, Any] = self._api().inspect_container(sandbox.container_id)["State"]
-        if state.get("Error"):
-            raise EngineError(f"Docker could not run the container: {state['Error']}")
-        return state
-
     # -- small steps ---------------------------------------------------------------------------------------------
-
-    def _api(self) -> docker.APIClient:
-        # A lock of its own: making a client asks Docker for its version, and nothing else may wait for that.
-        with self._client_lock:
-            if self._client is None:
-                self._client = docker.from_env(timeout=_CALL_SECONDS, max_pool_size=self._connections)
-            return self._client.api
-
-    def _host_cgroups(self) -> tuple[str, str]:
-        if self._host is None:
-            info = self._api().info()
-            self._host = info.get("CgroupVersion", "1"), info.get("CgroupDriver", "cgroupfs")
-        return self._host
-
-    def _digest(self, image: str) -> str:
-        try:
-            return str(self._api().inspect_image(image)["Id"])
-        except ImageNotFound as e:
-            raise ImageMissing(f"the image {image} is not on this host: run `airlock image build`") from e
-
-    def _signal(self, sandbox: _Sandbox) -> None:
-        try:
-            self._api().kill(sandbox.container_id, signal="SIGKILL")
-        except APIError as e:
-            if e.response is None or e.response.status_code not in (404, 409):  # gone, or not running (any more)
-                raise
-
-    def _remove(self, sandbox: _Sandbox) -> None:
-        # By name when there is no id: creation may have worked although its answer was lost.
-        target = sandbox.container_id or sandbox.spec.name
-        self._force_remove(target)
-
-    def _force_remove(self, target: str) -> bool | None:
-        """Remove by id, whatever its state; try again while Docker is busy with it.
-
-        Whether it is gone by our hand; None when it is still there, or nobody can say.
-        """
-        for pause in (0.05, 0.2, 0.5, 1.0, None):
-            try:
-                self._api().remove_container(target, force=True, v=True)
-                return True
-            except NotFound:
-                return False
-            except (APIError, requests.RequestException) as e:
-                if pause is None:
-                    _log.warning("container_not_removed", container=target, error=str(e))  # the sweep will find it
-                    return None
-                time.sleep(pause)
-        return None
 
     def _ours(self, labels: dict[str, str]) -> bool:
         if labels.get(OWNER_LABEL) == self._instance:
@@ -303,20 +336,3 @@ def _require_own_death(exit_code: int, witness: Witness) -> None:
     """EngineError when it was Docker that ended the container, by ending itself."""
     if exit_code > 1 and not outlived(witness):
         raise EngineError("Docker was stopped while the script ran, and took the container with it")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Docker's and its transport's exceptions, as ours."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except (requests.ConnectionError, requests.Timeout, ConnectionError) as e:
-        raise EngineUnavailable(f"Docker does not answer: {e}") from e
-    except ImageNotFound as e:
-        raise ImageMissing(f"the image is not on this host: {e.explanation}") from e
-    except APIError as e:
-        raise EngineError(f"Docker refused: {e.explanation or e}") from e
-    except DockerException as e:
-        raise EngineUnavailable(f"Docker does not answer: {e}") from e

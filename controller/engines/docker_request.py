@@ -9,14 +9,25 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from controller.engines.base import RUNNER_COMMAND, SandboxSpec
+from controller.engines.uids import FIRST_UID
 from controller.model import Limits
 
 OWNER_LABEL = "airlock.instance"
 RUN_LABEL = "airlock.run"
 DEADLINE_LABEL = "airlock.deadline"
+WARM_LABEL = "airlock.warm"
+INIT_UID = FIRST_UID - 1
+"""Of the first process of a warm container: another user than any run, which so cannot touch it."""
+LAUNCHER_COMMAND = ("/opt/conda/bin/python", "-I", "-B", "-m", "launcher")
+LAUNCHER_CAPABILITIES = ("SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_CHROOT")
+"""To enter a container's namespaces, and to take everything away from a fork."""
+LAUNCHER_CALLS = ("keyctl", "setns")
+"""System calls that a launcher may make beside a sandbox's; its forks take them away from themselves."""
+LAUNCHER_MEMORY_BYTES = 1 << 30
 
 MASKED_PATHS = (
     # Docker's own list ...
@@ -56,9 +67,20 @@ def seccomp_profile() -> str:
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 
+@cache
+def launcher_profile() -> str:
+    """A sandbox's allowlist, and two calls more."""
+    profile = json.loads(seccomp_profile())
+    profile["syscalls"].append({"names": list(LAUNCHER_CALLS), "action": "SCMP_ACT_ALLOW"})
+    return json.dumps(profile, separators=(",", ":"))
+
+
 def environment(limits: Limits) -> list[str]:
     """All the variables that a sandbox has; nothing is inherited from the server or the image."""
-    threads = max(1, int(limits.cpus))
+    return _environment(max(1, int(limits.cpus)))
+
+
+def _environment(threads: int) -> list[str]:
     return [
         "PATH=/opt/conda/bin:/usr/bin:/bin",
         "HOME=/work",
@@ -102,6 +124,66 @@ def create_request(
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": {OWNER_LABEL: instance, RUN_LABEL: spec.run_id, DEADLINE_LABEL: str(deadline)},
         "HostConfig": _host_config(spec, uid, runtime, cgroup_parent),
+    }
+
+
+def warm_request(
+    name: str, limits: Limits, image: str, slot: Path, *, uid: int, instance: str, deadline: int, runtime: str,
+    cgroup_parent: str,
+) -> dict[str, Any]:
+    """As for a sandbox, but for the first process: one that does nothing, of a user that is no run's."""  # fmt: skip
+    spec = SandboxSpec(name, 0, image, slot / "in", slot / "out", limits)
+    request = create_request(
+        spec, uid=uid, instance=instance, deadline=deadline, runtime=runtime, cgroup_parent=cgroup_parent
+    )
+    return request | {
+        "Cmd": ["/bin/sleep", "infinity"],
+        "User": f"{INIT_UID}:{INIT_UID}",
+        **dict.fromkeys(("OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr"), False),
+        "Labels": {OWNER_LABEL: instance, WARM_LABEL: name, DEADLINE_LABEL: str(deadline)},
+    }
+
+
+def launcher_request(
+    name: str, image: str, directory: Path, *, instance: str, deadline: int, runtime: str, cgroup_parent: str
+) -> dict[str, Any]:
+    """A launcher: root in the host's pid namespace, with no network, no file to write, and only what entering takes.
+
+    Nothing of a tenant ever gets into it.
+    """
+    walls = _walls(cgroup_parent) | {
+        "PidMode": "host",
+        "CapAdd": list(LAUNCHER_CAPABILITIES),
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={launcher_profile()}"],
+    }
+    limits = [limit for limit in _ulimits(0) if limit["Name"] != "fsize"]
+    return {
+        "Image": image,
+        "Cmd": list(LAUNCHER_COMMAND),
+        "Entrypoint": [],
+        "User": "0:0",
+        # One thread: a fork takes only one along. Its forks get the threads that their run may have.
+        "Env": [*_environment(1), "JE_ARROW_MALLOC_CONF=background_thread:false"],
+        "WorkingDir": "/",
+        "Hostname": "sandbox",
+        "NetworkDisabled": True,
+        "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {OWNER_LABEL: instance, WARM_LABEL: name, DEADLINE_LABEL: str(deadline)},
+        "HostConfig": {
+            "Runtime": runtime,
+            "Init": False,
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}},
+            **walls,
+            "Memory": LAUNCHER_MEMORY_BYTES,
+            "MemorySwap": LAUNCHER_MEMORY_BYTES,
+            "OomScoreAdj": 500,  # as its forks
+            "PidsLimit": 64,
+            "Ulimits": limits,
+            "Mounts": [_bind(str(directory), "/in", read_only=True)],
+        },
     }
 
 
@@ -162,14 +244,13 @@ def _bounds(limits: Limits) -> dict[str, Any]:
         "NanoCpus": int(limits.cpus * 1_000_000_000),
         "CpuShares": 512,
         "ShmSize": 64 * 1024 * 1024,
-        "Ulimits": [
-            {"Name": "nofile", "Soft": 4096, "Hard": 4096},
-            {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "fsize", "Soft": limits.output_bytes, "Hard": limits.output_bytes},
-            {"Name": "memlock", "Soft": 65536, "Hard": 65536},
-            {"Name": "msgqueue", "Soft": 0, "Hard": 0},
-        ],
+        "Ulimits": _ulimits(limits.output_bytes),
     }
+
+
+def _ulimits(file_bytes: int) -> list[dict[str, Any]]:
+    values = {"nofile": 4096, "core": 0, "fsize": file_bytes, "memlock": 65536, "msgqueue": 0}
+    return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

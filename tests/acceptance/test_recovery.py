@@ -50,7 +50,7 @@ def test_a_killed_server_loses_no_accepted_run(make_server):
     assert len(left) == 1
     assert [run["status"] for run in runs] == ["succeeded"] * 4
     assert [run["attempt"] for run in runs] == [2, 1, 1, 1]
-    assert second.containers() == []
+    assert second.gone()
     assert list((second.data_dir / "uploads").iterdir()) == []
 
 
@@ -137,7 +137,7 @@ def docker_way(tmp_path):
 
 def test_a_run_that_loses_its_docker_is_begun_again(make_server, docker_way):
     """It waits until Docker is back; its first container is gone before the second is made."""
-    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}", AIRLOCK_WORKERS="1")
+    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}", AIRLOCK_WORKERS="1", AIRLOCK_WARM_CONTAINERS="0")
     run_id = accepted(server, SLEEPER % 3)
     assert asleep(server, run_id)
 
@@ -156,9 +156,30 @@ def test_a_run_that_loses_its_docker_is_begun_again(make_server, docker_way):
         back.cut()
 
 
+def test_a_run_in_a_warm_container_needs_docker_no_more(make_server, docker_way):
+    """Docker goes away while it runs, and it ends well; its container is removed when Docker is back."""
+    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}")
+    server.warm_up()
+    run_id = accepted(server, SLEEPER % 3)
+    assert asleep(server, run_id)
+
+    docker_way.cut()
+    run = run_of(server, run_id)
+    left = server.containers()
+    back = CutSocket(docker_way.path)
+
+    try:
+        assert run_id not in server.plain_starts()
+        assert (run["status"], run["attempt"], len(left)) == ("succeeded", 1, 1)
+        assert server.gone(20)
+    finally:
+        server.stop()
+        back.cut()
+
+
 def test_a_run_that_may_begin_only_once_ends_by_name_when_docker_goes_away(make_server, docker_way):
     """It fails as engine_error; when Docker is back the sweep removes the container, and runs work again."""
-    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}")
+    server = make_server(DOCKER_HOST=f"unix://{docker_way.path}", AIRLOCK_WARM_CONTAINERS="0")
     run_id = accepted(server, SLEEPER % 60, at_most_once=True)
     assert asleep(server, run_id)
 
@@ -223,7 +244,7 @@ def test_a_server_that_is_stopped_while_somebody_follows_leaves_nothing(make_ser
     text = followed.text
     assert "asleep" in text
     assert time.monotonic() - began < 40
-    assert server.containers() == []
+    assert server.all_containers() == []
     assert "run_finished" not in server.log_path.read_text()
     again = make_server(key=server.key, AIRLOCK_WORKERS="1")
     assert until(lambda: run_of(again, run_id, wait=0)["attempt"] == 2)
@@ -256,7 +277,7 @@ def test_a_cancelled_run_ends_within_a_second(server):
     assert answer.status_code == 202
     assert (run["status"], run["reason"]) == ("cancelled", None)
     assert seconds < 1
-    assert server.containers() == []
+    assert server.gone()
 
 
 def test_a_queued_run_is_cancelled_at_once(make_server):

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import docker
 import pytest
-from engine_contract import EngineContract
+from engine_contract import LIMITS, EngineContract
 
-from controller.engines.docker import ORPHAN_SECONDS, DockerEngine
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL
+from controller.engines.docker import ORPHAN_SECONDS, DockerEngine, WarmPolicy
+from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL
 from controller.engines.uids import FIRST_UID, UIDS, UidPool
 from controller.errors import EngineUnavailable
 from controller.services.tenants import new_id
@@ -94,6 +94,34 @@ class TestDockerEngine(EngineContract):
         with pytest.raises(EngineUnavailable):
             engine.sweep()
         gc.collect()
+
+
+class TestWarmDocker(EngineContract):
+    """The same promises with warm containers: every run of the contract must have had one."""
+
+    @pytest.fixture
+    def engine(self, instance, image, tmp_path):
+        made = DockerEngine(instance, warm=WarmPolicy(2, tmp_path / "warm", image, LIMITS, 3600))
+        deadline = time.monotonic() + 30
+        while not made.check(image).warm.ready and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield made
+        plain = made.check(image).warm.plain
+        made.close()
+        assert plain == 0
+
+    @pytest.fixture
+    def left_behind(self, engine, client, image, instance):
+        """What is neither ready nor made for later: it goes behind the run's back, within moments."""
+
+        def count():
+            deadline = time.monotonic() + 10
+            while (in_use := engine.check(image).warm.in_use) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            plain = client.api.containers(all=True, filters={"label": [f"{OWNER_LABEL}={instance}", RUN_LABEL]})
+            return in_use + len(plain)
+
+        return count
 
 
 def test_no_uid_is_used_again_before_all_others():

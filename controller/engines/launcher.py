@@ -1,0 +1,301 @@
+"""The controller's side of warm fork: a launcher is told to fork a runner into a container that stands ready.
+
+What comes back is believed only after a look from outside: the fork must be in the container's namespaces and cgroups
+and have its walls, or it is killed. The fork's own steps: sandbox_image/launcher.py. Why all this: docs/security.md.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.engines.base import STDERR, STDOUT
+from controller.engines.cgroup import procs_files
+from controller.errors import EngineError
+
+SOCKET = "launcher.sock"
+_REQUEST, _ANSWER, _STATUS = struct.Struct("<QIIQ"), struct.Struct("<Qi"), struct.Struct("<i")
+_SEALED = b"sealed"
+_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt")
+_READY_SECONDS = 30
+"""For a launcher to import everything; then for each fork."""
+_FORK_SECONDS = 10
+_LOOK_SECONDS = 0.02
+_CHUNK = 1 << 16
+
+
+class NoFork(Exception):
+    """A warm fork could not be had, or was not what it must be: a plain start is to be made instead."""
+
+
+@dataclass(frozen=True)
+class Init:
+    """The first process of a container, held so that its number cannot come to mean another one."""
+
+    pid: int
+    pidfd: int
+
+    @classmethod
+    def of(cls, pid: int, mark: str) -> Init:
+        """The process that Docker named, if it is the one: its cgroup's path holds `mark`. NoFork."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as e:
+            raise NoFork(f"the container's first process is not to be seen: {e}") from e
+        with suppress(OSError):
+            if mark in Path(f"/proc/{pid}/cgroup").read_text():
+                return cls(pid, pidfd)
+        os.close(pidfd)
+        raise NoFork("the container's first process is not in the container's cgroup")
+
+    def kill(self) -> None:
+        """End it, and with it everything in its pid namespace."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within this time. The kernel ends it last of all in its pid namespace."""
+        return _readable(self.pidfd, seconds)
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+
+
+class Fork:
+    """A runner that waits for the go signal in a container; afterwards, the job at work there (following.Job)."""
+
+    def __init__(self, init: Init, pid: int, streams: dict[str, int]) -> None:
+        self.pid = pid
+        self.exit_code: int | None = None
+        """As a shell gives it, 128 + N for signal N; None while it is not known."""
+        self._init = init
+        self._streams = streams
+        self.at_end: Callable[[], object] = lambda: None
+        """Called when the runner has ended, while its cgroups are still there."""
+        self._poll = select.poll()
+        self._open = {streams["stdout"]: STDOUT, streams["stderr"]: STDERR, streams["end"]: None}
+        for descriptor in self._open:
+            self._poll.register(descriptor, select.POLLIN)
+
+    def send(self, data: bytes) -> None:
+        os.write(self._streams["stdin"], data)
+
+    def read(self, timeout_seconds: float) -> list[tuple[int, bytes]] | None:
+        """See following.Job. When the runner has ended, so does everything else in its container."""
+        arrived = []
+        for descriptor, _ in self._poll.poll(max(0.0, timeout_seconds) * 1000):
+            stream, data = self._open[descriptor], os.read(descriptor, _CHUNK)
+            if stream is None:
+                self._ended(data)
+            elif data:
+                arrived.append((stream, data))
+            if stream is None or not data:
+                self._poll.unregister(descriptor)
+                del self._open[descriptor]
+        return arrived if self._open or arrived else None
+
+    def _ended(self, status: bytes) -> None:
+        """It is known how the runner ended; or, with no status, that nobody will ever know."""
+        if len(status) == _STATUS.size:
+            code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
+            self.exit_code = code if code >= 0 else 128 - code
+        self.at_end()
+        self._init.kill()
+
+    def alive(self) -> bool:
+        return not self._init.wait(_LOOK_SECONDS)
+
+    def waits(self) -> bool:
+        """Whether it can still be given the go signal: it is there, and so is the launcher that will tell its end."""
+        return not (self._init.wait(0) or _readable(self._streams["end"], 0))
+
+    def kill(self) -> None:
+        self._init.kill()
+
+    def close(self) -> None:
+        for descriptor in self._streams.values():
+            os.close(descriptor)
+
+
+class Launcher:
+    """One generation: a process that forks runners. Thread-safe; one fork at a time, a few milliseconds each."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        """Wait for the launcher that was just started to say that it is ready. NoFork."""
+        self.born = time.monotonic()
+        self.forks = 0
+        self._lock = threading.Lock()
+        listener.settimeout(_READY_SECONDS)
+        try:
+            self._socket, _ = listener.accept()
+            self._socket.settimeout(_READY_SECONDS)
+            self.peer, self.uid, _ = struct.unpack(
+                "3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            )
+            number, self.pid = self._answer()
+        except OSError as e:
+            raise NoFork(f"the launcher did not become ready: {e}") from e
+        self._socket.settimeout(_FORK_SECONDS)
+        self._process = os.pidfd_open(self.peer)
+        if number != 0 or self.pid != self.peer:
+            raise NoFork("the launcher and the controller are not in one pid namespace")
+
+    def fork(self, init: Init, uid: int, threads: int, file_bytes: int) -> Fork:
+        """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""
+        with ExitStack() as held:
+            ours, theirs = _pipes(held)
+            try:
+                with _joined(init) as to_join:
+                    pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_join])
+            finally:
+                for descriptor in theirs.values():
+                    os.close(descriptor)
+            sealed = ours.pop("sealed")
+            _await_seal(sealed)
+            _look_at(pid, init, uid)
+            held.pop_all()
+            os.close(sealed)
+            return Fork(init, pid, ours)
+
+    def _ask(self, uid: int, threads: int, file_bytes: int, descriptors: list[int]) -> int:
+        with self._lock:
+            self.forks += 1
+            try:
+                socket.send_fds(self._socket, [_REQUEST.pack(self.forks, uid, threads, file_bytes)], descriptors)
+                number, pid = self._answer()
+            except OSError as e:
+                self.close()
+                raise NoFork(f"the launcher does not answer: {e}") from e
+            if number != self.forks:
+                self.close()
+                raise NoFork("the launcher answered something that was not asked")
+        if pid <= 0:
+            raise NoFork(f"the launcher could not fork: {os.strerror(-pid)}")
+        return pid
+
+    def _answer(self) -> tuple[int, int]:
+        data = self._socket.recv(_ANSWER.size + 1)
+        if len(data) != _ANSWER.size:
+            raise ConnectionResetError("it has ended" if not data else "it speaks another language")
+        number, pid = _ANSWER.unpack(data)
+        return number, pid
+
+    def usable(self) -> bool:
+        """Whether it still can be asked."""
+        return self._socket.fileno() >= 0
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within this time."""
+        return _readable(self._process, seconds)
+
+    def forget(self) -> None:
+        """When it has ended."""
+        self.close()
+        os.close(self._process)
+
+    def close(self) -> None:
+        """It forks no more, and ends when its last fork has."""
+        self._socket.close()
+
+
+def listen(directory: Path) -> socket.socket:
+    """Where a launcher calls, once; nobody but root can."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:  # by way of the descriptor: a socket's address has 108 bytes, a path may have more
+        listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
+    finally:
+        os.close(descriptor)
+    (directory / SOCKET).chmod(0o600)
+    listener.listen(1)
+    return listener
+
+
+def _pipes(held: ExitStack) -> tuple[dict[str, int], dict[str, int]]:
+    """Our ends, closed by `held`, and the fork's, in the order that the launcher knows."""
+    ours, theirs = {}, {}
+    for name in ("stdin", "stdout", "stderr", "sealed", "end"):
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        theirs[name], ours[name] = (reading, writing) if name == "stdin" else (writing, reading)
+        held.callback(os.close, ours[name])
+    return ours, theirs
+
+
+@contextmanager
+def _joined(init: Init) -> Iterator[list[int]]:
+    """Descriptors of the namespaces and cgroups of a container."""
+    with ExitStack() as held:
+        descriptors = []
+        try:
+            for path, flags in [
+                *((f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in _NAMESPACES),
+                *((str(path), os.O_WRONLY) for path in procs_files(init.pid)),
+            ]:
+                descriptors.append(os.open(path, flags | os.O_CLOEXEC))
+                held.callback(os.close, descriptors[-1])
+        except OSError as e:
+            raise NoFork(f"the container's namespaces or cgroups cannot be opened: {e}") from e
+        yield descriptors
+
+
+def _await_seal(descriptor: int) -> None:
+    """NoFork when the fork did not get through its steps, with what it says."""
+    said = b""
+    deadline = time.monotonic() + _FORK_SECONDS
+    while _readable(descriptor, deadline - time.monotonic()) and (data := os.read(descriptor, 1024)):
+        said += data
+    if said != _SEALED:
+        raise NoFork(f"the fork was not sealed: {said.decode(errors='replace') or 'it said nothing'}")
+
+
+def _look_at(pid: int, init: Init, uid: int) -> None:
+    """Compare a fork with its container's first process, which the engine made. NoFork when it is not like it."""
+    try:
+        for kind in _NAMESPACES:
+            namespace = os.readlink(f"/proc/{pid}/ns/{kind}")
+            if namespace != os.readlink(f"/proc/{init.pid}/ns/{kind}"):
+                raise NoFork(f"the fork is not in the container's {kind} namespace")
+            if namespace == os.readlink(f"/proc/self/ns/{kind}"):
+                raise NoFork(f"the container has the controller's {kind} namespace")
+        for name in ("cgroup", "limits", "oom_score_adj"):
+            if _proc(pid, name) != _proc(init.pid, name):
+                raise NoFork(f"/proc/PID/{name} of the fork is not that of the container's first process")
+        status, first = _status(pid), _status(init.pid)
+    except OSError as e:
+        raise NoFork(f"the fork cannot be looked at: {e}") from e
+    wanted = {name: first[name] for name in first if name.startswith("Cap")}
+    wanted |= {"Uid": "\t".join([str(uid)] * 4), "Gid": "\t".join([str(uid)] * 4), "NoNewPrivs": "1", "Seccomp": "2"}
+    for name, value in wanted.items():
+        if status[name] != value:
+            raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = (line.partition(":") for line in _proc(pid, "status").splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def _proc(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
+def exit_code(fork: Fork) -> int:
+    """How the runner ended. EngineError when its launcher died, so that nobody can say."""
+    if fork.exit_code is None:
+        raise EngineError("the launcher ended while the script ran, so how the script ended is not known")
+    return fork.exit_code

@@ -1,0 +1,195 @@
+"""Warm containers: made ahead, with a runner forked into them that waits for the go signal; each is used once.
+
+Runners are forked by a launcher (engines/launcher.py), of which there is one for each image. It is replaced after so
+many forks, so much time, or when a runner died of a native crash: forks of one launcher share their address layout
+and the seed of their hashes. When what is made: engines/warm_pool.py.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from controller.engines.base import SandboxSpec
+from controller.engines.cgroup import CgroupReader
+from controller.engines.launcher import Fork, Init, Launcher, NoFork, listen
+from controller.engines.uids import UidPool
+from controller.model import Limits
+
+FORKS, LIFE_SECONDS = 500, 600.0
+"""Of one launcher. A warm container is not kept longer either."""
+_END_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs that can use the same containers. Of the limits only those count that a container is made with."""
+
+    digest: str
+    limits: Limits
+
+    @classmethod
+    def of(cls, digest: str, limits: Limits) -> Kind:
+        elsewhere = dict.fromkeys(("timeout_seconds", "log_bytes", "images", "images_bytes", "inflated_bytes"), 0)
+        return cls(digest, limits.model_copy(update=elsewhere))
+
+
+class Container(Protocol):
+    """What an engine made: its first process, held, and its counters."""
+
+    @property
+    def init(self) -> Init: ...
+    @property
+    def counters(self) -> CgroupReader: ...
+    def remove(self) -> bool:
+        """Whether it is gone. Never raises."""
+
+
+class LauncherContainer(Protocol):
+    def last_words(self) -> str: ...
+    def remove(self) -> bool: ...
+
+
+class Maker(Protocol):
+    """The engine's part."""
+
+    def container(self, name: str, kind: Kind, uid: int, slot: Path) -> Container:
+        """Whose first process does nothing, with slot/in at /in and slot/out at /out. EngineError, NoFork."""
+
+    def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
+        """Started, with the directory at /in. EngineError."""
+
+    def remove(self, name: str) -> bool:
+        """What may be left of one of these that could not be made."""
+
+
+@dataclass
+class Generation:
+    """A launcher, and what goes with it."""
+
+    launcher: Launcher
+    container: LauncherContainer
+    held: ExitStack
+
+    def worn(self) -> bool:
+        old = time.monotonic() - self.launcher.born > LIFE_SECONDS
+        return old or self.launcher.forks >= FORKS or not self.launcher.usable()
+
+    def remove(self) -> None:
+        self.container.remove()
+        self.launcher.forget()
+        self.held.close()
+
+
+@dataclass
+class Warm:
+    """A container with a runner in it, for one run; then it is removed."""
+
+    kind: Kind
+    slot: Path
+    container: Container
+    fork: Fork
+    generation: Generation
+    held: ExitStack
+    made: float = field(default_factory=time.monotonic)
+
+    def lay_in(self, spec: SandboxSpec) -> None:
+        """Put the run's files where the container sees them: links, no copies. OSError."""
+        for source, place in ((spec.input_dir, "in"), (spec.output_dir, "out")):
+            for name in os.listdir(source):
+                os.link(source / name, self.slot / place / name)
+
+    def end(self) -> bool:
+        """End all of it; whether it has. Then the run's files have one name again."""
+        self.container.init.kill()
+        ended = self.container.init.wait(_END_SECONDS)
+        if ended:
+            shutil.rmtree(self.slot, ignore_errors=True)
+        return ended
+
+    def remove(self) -> None:
+        self.held.close()
+
+
+class Workshop:
+    """Makes warm containers and launchers, in a directory of its own, and knows the names of those that are there."""
+
+    def __init__(self, maker: Maker, directory: Path, uids: UidPool) -> None:
+        self._maker, self._uids = maker, uids
+        self._token = secrets.token_hex(6)
+        shutil.rmtree(directory, ignore_errors=True)  # an earlier process'
+        self._directory = directory / self._token
+        self._directory.mkdir(parents=True)
+        self._lock = threading.Lock()
+        self._numbers = 0
+        self._names: set[str] = set()
+
+    def names(self) -> set[str]:
+        """Of everything that is there, is being made or removed."""
+        with self._lock:
+            return set(self._names)
+
+    def container(self, kind: Kind, generation: Generation) -> Warm:
+        """NoFork, EngineError, OSError: nothing is left."""
+        with ExitStack() as held:
+            name = self._name(held, "warm")
+            uid = held.enter_context(self._uids.take())
+            slot = self._folder(held, name)
+            for place in ("in", "out"):
+                (slot / place).mkdir()
+                (slot / place).chmod(0o755)
+            unmade = held.enter_context(ExitStack())
+            unmade.callback(self._maker.remove, name)
+            container = self._maker.container(name, kind, uid, slot)
+            unmade.pop_all()
+            held.callback(container.init.close)
+            held.callback(container.remove)
+            threads = max(1, int(kind.limits.cpus))
+            fork = generation.launcher.fork(container.init, uid, threads, kind.limits.output_bytes)
+            held.callback(fork.close)
+            return Warm(kind, slot, container, fork, generation, held.pop_all())
+
+    def launcher(self, digest: str) -> Generation:
+        """One that is ready to fork. NoFork, EngineError, OSError: nothing is left."""
+        with ExitStack() as held:
+            name = self._name(held, "launcher")
+            directory = self._folder(held, name)
+            unmade = held.enter_context(ExitStack())
+            unmade.callback(self._maker.remove, name)
+            with listen(directory) as listener:
+                container = self._maker.launcher(name, digest, directory)
+                try:
+                    launcher = Launcher(listener)
+                except NoFork as e:
+                    raise NoFork(f"{e}; it said: {container.last_words()}") from e
+            unmade.pop_all()
+            return Generation(launcher, container, held.pop_all())
+
+    def close(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _folder(self, held: ExitStack, name: str) -> Path:
+        folder = self._directory / name
+        folder.mkdir()
+        folder.chmod(0o755)
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def _name(self, held: ExitStack, what: str) -> str:
+        with self._lock:
+            self._numbers += 1
+            name = f"airlock-{what}-{self._token}-{self._numbers}"
+            self._names.add(name)
+        held.callback(self._forget, name)
+        return name
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._names.discard(name)

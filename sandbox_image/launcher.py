@@ -1,0 +1,364 @@
+"""``python -I -B -m launcher``: import what the runner needs once, then fork each runner into its own container.
+
+The launcher is a small part of the host's side that lives in the image's file system, so that what it imported is
+what a runner would import.  It is told descriptors and numbers, never anything of a tenant, and it runs nothing of
+one: a script is first read by the fork, after `seal` has taken everything from it that a sandbox does not have.
+The steps of `seal`, their order and the reasons: docs/security.md, Warm fork.
+
+The other end of the socket is controller/engines/launcher.py; the two share the three shapes below.
+"""
+
+import array
+import ctypes
+import errno
+import fcntl
+import gc
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NoReturn
+
+SOCKET = "/in/launcher.sock"
+REQUEST = struct.Struct("<QIIQ")
+"""Number of the fork; uid; threads for numeric libraries; bytes of the largest file.  Descriptors come with it:
+standard input, output, error; where `seal` says that it is done, or what failed; where the wait status goes; the
+namespaces as in `_NAMESPACES`; then one cgroup.procs of each hierarchy."""
+ANSWER = struct.Struct("<Qi")
+"""Number of the fork; its pid, or a negative errno.  Number 0 says that the launcher is ready."""
+STATUS = struct.Struct("<i")
+"""The wait status, as waitpid gives it."""
+SEALED = b"sealed"
+
+_FORK_FAILED = 70
+_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt")
+_CLONE = {"pid": 1 << 29, "ipc": 1 << 27, "uts": 1 << 26, "net": 1 << 30, "cgroup": 1 << 25, "mnt": 1 << 17}
+_STREAMS, _SEALED_AT, _END = 5, 3, 4
+_MAX_DESCRIPTORS = 64
+_LEAST_UID = 1000
+_HIGH = 900
+"""Above what `seal` still holds, and below RLIMIT_NOFILE."""
+_CALLS = {"x86_64": (0xC000003E, 308, 250), "aarch64": (0xC00000B7, 268, 219)}
+"""Seccomp's name of the architecture, and its numbers of setns and keyctl."""
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = (
+    4, 22, 24, 28, 38, 47,
+)  # fmt: skip
+_NOROOT_AND_NO_AMBIENT_LOCKED = 0b11000011
+_CAPABILITY_VERSION = 0x20080522
+_JOIN_SESSION_KEYRING = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NotSealed(Exception):
+    """A step of `seal` failed, or its check found something left."""
+
+
+def main() -> NoReturn:
+    """Say that all is imported, then fork whenever told to; ends when the controller does."""
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    control.connect(SOCKET)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    import_all()
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise SystemExit("a library has started a thread: a fork would lack it")
+    control.send(ANSWER.pack(0, os.getpid()))
+    serve(control, own)
+
+
+def import_all() -> None:
+    """Import what a runner imports, and nothing else: a script finds the modules that it finds in a plain start."""
+    import pandas as pd
+    import pyarrow as pa
+    from runner import __main__, console, entry, job, job_file, task  # noqa: F401
+
+    # What pandas and pyarrow make when first used, they make here.
+    table = pa.table({"a": [1], "b": ["x"], "c": [None]})
+    pa.Table.from_pandas(table.to_pandas(use_threads=False), preserve_index=False, nthreads=1)
+    pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).groupby("b")["a"].sum()
+    know_libraries_by_path()
+    gc.collect()
+    gc.disable()  # in the forks it is enabled again
+    gc.freeze()
+
+
+def know_libraries_by_path() -> None:
+    """Let each library that is loaded be found by its plain path, from a fork as well.
+
+    The C library knows one by the path by which it was loaded, which may be roundabout, or by device and inode; and
+    those of a container's file system are not the launcher's.  threadpoolctl, for one, asks by the plain path.
+    """
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    for path in {line.split()[-1] for line in lines if ".so" in line}:
+        with suppress(OSError):
+            ctypes.CDLL(path, os.RTLD_NOLOAD | os.RTLD_NOW)  # where it is loaded already, it gets this name too
+
+
+def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
+    """Fork for the controller, and hand on how forks ended; when it has gone, until the last of them has."""
+    forks: dict[int, tuple[int, int]] = {}  # by pidfd: the pid, and where its wait status goes
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    asked = True
+    while asked or forks:
+        for ready, _ in poll.poll():
+            if ready == control.fileno():
+                message, given = receive(control)
+                if message:
+                    number, fork = take(message, given, own_pid_namespace, forks)
+                    if fork is not None:
+                        poll.register(fork, select.POLLIN)
+                    control.send(number)
+                else:
+                    asked = False
+                    poll.unregister(control)
+            else:
+                poll.unregister(ready)
+                hand_on(ready, *forks.pop(ready))
+    os._exit(0)
+
+
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """Take one request and its descriptors; empty when the controller has gone."""
+    message, ancillary, _, _ = control.recvmsg(REQUEST.size + 1, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4))
+    given = array.array("i")
+    for _, _, data in ancillary:
+        given.frombytes(data[: len(data) - len(data) % given.itemsize])
+    return message, given.tolist()
+
+
+def take(
+    message: bytes, given: list[int], own_pid_namespace: int, forks: dict[int, tuple[int, int]]
+) -> tuple[bytes, int | None]:
+    """Fork for one request; gives the answer, and the pidfd when there is a fork."""
+    number, pid, held = 0, 0, ExitStack()
+    try:
+        number, uid, threads, file_bytes = REQUEST.unpack(message)
+        namespaces = dict(zip(_NAMESPACES, given[_STREAMS:], strict=False))
+        end = os.dup(given[_END])
+        held.callback(os.close, end)
+        pid = fork_into(namespaces["pid"], own_pid_namespace)
+        if pid == 0:
+            become_runner(given, namespaces, uid, threads, file_bytes)
+        held.callback(end_fork, pid)
+        pidfd = os.pidfd_open(pid)
+        forks[pidfd] = (pid, end)
+        held.pop_all()
+    except (OSError, struct.error, LookupError) as error:
+        held.close()
+        return ANSWER.pack(number, -(getattr(error, "errno", None) or errno.EPROTO)), None
+    finally:
+        for descriptor in given:
+            os.close(descriptor)
+    return ANSWER.pack(number, pid), pidfd
+
+
+def fork_into(pid_namespace: int, own: int) -> int:
+    """Fork a child into a pid namespace: only children enter it, so one fork is enough."""
+    _join(pid_namespace, "pid")
+    try:
+        pid = os.fork()
+    except OSError:
+        _join(own, "pid")
+        raise
+    if pid:
+        _join(own, "pid")
+    return pid
+
+
+def end_fork(pid: int) -> None:
+    """End a fork that could not be watched."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def hand_on(pidfd: int, pid: int, end: int) -> None:
+    """Collect a fork that has ended, and tell the controller how."""
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):  # nobody waits for it any more
+        os.write(end, STATUS.pack(status))
+    os.close(pidfd)
+    os.close(end)
+
+
+def become_runner(
+    given: list[int], namespaces: dict[str, int], uid: int, threads: int, file_bytes: int
+) -> NoReturn:
+    """In the fork: join the container, take everything away, then do what ``python -m runner`` does."""
+    try:
+        sealed = fcntl.fcntl(given[_SEALED_AT], fcntl.F_DUPFD, _HIGH)
+        try:
+            seal(given, namespaces, sealed, uid, file_bytes)
+            start_anew(threads)
+            os.write(sealed, SEALED)
+        except BaseException as error:
+            os.write(sealed, f"{type(error).__name__}: {error}".encode()[:1000])
+            os._exit(_FORK_FAILED)
+        os.close(sealed)
+        from runner.__main__ import main as run
+
+        run([])
+    finally:
+        os._exit(_FORK_FAILED)
+
+
+def seal(given: list[int], namespaces: dict[str, int], sealed: int, uid: int, file_bytes: int) -> None:
+    """From a copy of the launcher to a process like the container's own, step by step; any failure ends it.
+
+    Raises `NotSealed`, OSError.  Nothing of a tenant has been read before it, nothing is before it is done.
+    """
+    if uid < _LEAST_UID:
+        raise NotSealed(f"uid {uid} is no run's")
+    _prctl(_PR_SET_DUMPABLE, 0)
+    for cgroup in given[_STREAMS + len(_NAMESPACES) :]:
+        os.write(cgroup, b"0")
+    for kind, descriptor in namespaces.items():
+        if kind != "pid":
+            _join(descriptor, kind)
+    os.setsid()
+    if _libc.syscall(_calls()[2], _JOIN_SESSION_KEYRING, None) < 0:
+        raise _error("keyctl")
+    os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    for number in range(3):
+        os.dup2(given[number], number)
+    os.closerange(3, sealed)
+    os.closerange(sealed + 1, 1 << 20)
+    _drop_capabilities_to_be_had()
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    _drop_capabilities()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _install_filter()
+    _prctl(_PR_SET_DUMPABLE, 1)  # as after an exec: /proc/self is the process' own
+    os.chdir("/work")  # by now only its owner may
+    check(sealed, uid, file_bytes)
+
+
+def check(sealed: int, uid: int, file_bytes: int) -> None:
+    """Read back what the kernel says of this process.  Raises `NotSealed` naming what is not as it must be."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    ids, none = "\t".join([str(uid)] * 4), "0" * 16
+    wanted = {"Uid": ids, "Gid": ids, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2", "Threads": "1"}
+    wanted |= {f"Cap{kind}": none for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    for name, value in wanted.items():
+        if status[name].strip() != value:
+            raise NotSealed(f"{name} is {status[name].strip()!r}, not {value!r}")
+    cgroups = Path("/proc/self/cgroup").read_text().splitlines()
+    if any(not line.endswith(":/") for line in cgroups):
+        raise NotSealed(f"cgroups are {cgroups}")
+    held = {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, sealed}
+    if len(held) > 1:  # the one is the list itself
+        raise NotSealed(f"descriptors {sorted(held)} are left")
+    if resource.getrlimit(resource.RLIMIT_FSIZE) != (file_bytes, file_bytes) or os.getcwd() != "/work":
+        raise NotSealed("the file size limit or the working directory is another")
+
+
+def start_anew(threads: int) -> None:
+    """What a fresh interpreter would have of its own, and this one would share with its siblings."""
+    gc.enable()
+    random.seed()
+    import numpy as np
+
+    np.random.seed(int.from_bytes(os.urandom(4), "little"))
+    del os.environ["JE_ARROW_MALLOC_CONF"]
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    if threads > 1:
+        import pyarrow as pa
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+        pa.set_cpu_count(threads)
+    import runner.__main__ as as_main
+
+    sys.modules["__main__"] = as_main
+    sys.argv = [as_main.__file__]
+    sys.orig_argv = [sys.executable, "-I", "-B", "-m", "runner"]
+
+
+# -- the kernel's side ---------------------------------------------------------------------------------------------
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction))]
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _join(descriptor: int, kind: str) -> None:
+    if _libc.setns(descriptor, _CLONE[kind]):
+        raise _error(f"setns {kind}")
+
+
+def _prctl(option: int, *values: int) -> None:
+    arguments = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
+    if _libc.prctl(option, *arguments) < 0:
+        raise _error(f"prctl {option}")
+
+
+def _calls() -> tuple[int, int, int]:
+    machine = os.uname().machine
+    if machine not in _CALLS:
+        raise NotSealed(f"the system calls of {machine} are not known here")
+    return _CALLS[machine]
+
+
+def _drop_capabilities_to_be_had() -> None:
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    for capability in range(last + 1):
+        _prctl(_PR_CAPBSET_DROP, capability)
+    _prctl(_PR_CAP_AMBIENT, 4)  # all of them
+    _prctl(_PR_SET_SECUREBITS, _NOROOT_AND_NO_AMBIENT_LOCKED)
+
+
+def _drop_capabilities() -> None:
+    header = _Header(_CAPABILITY_VERSION, 0)
+    if _libc.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())):
+        raise _error("capset")
+
+
+def _install_filter() -> None:
+    """Take away the two calls that the launcher's filter allows and a sandbox's does not: what is left is the same.
+
+    The kernel asks every filter and obeys the strictest, so this one need not know the others' list.
+    """
+    arch, setns, keyctl = _calls()
+    load, equal, give = 0x20, 0x15, 0x06
+    deny, allow = 0x00050000 | 1, 0x7FFF0000
+    steps = [
+        (load, 0, 0, 4),  # the architecture; another one's calls are all denied
+        (equal, 0, 3, arch),
+        (load, 0, 0, 0),  # the call
+        (equal, 1, 0, setns),
+        (equal, 0, 1, keyctl),
+        (give, 0, 0, deny),
+        (give, 0, 0, allow),
+    ]
+    program = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
+    _prctl_pointer(_PR_SET_SECCOMP, 2, _Program(len(steps), program))
+
+
+def _prctl_pointer(option: int, value: int, structure: ctypes.Structure) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.byref(structure), ctypes.c_ulong(0), ctypes.c_ulong(0)):
+        raise _error(f"prctl {option}")
+
+
+if __name__ == "__main__":
+    main()
