@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,11 @@ def test_what_is_not_there_is_told(server: RunningServer, tmp_path: Path, table:
         assert (done.returncode, words in done.stderr) == (2, True), (arguments, done.stdout, done.stderr)
 
 
-def test_the_examples_of_the_page_do_what_they_show(server: RunningServer, tmp_path: Path) -> None:
-    """Every shell block of docs/datasets.md, one after the other."""
+def test_the_examples_of_the_page_do_what_they_show(
+    make_server: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    """Every shell block of docs/datasets.md, one after the other; on a server that has no datasets yet."""
+    server = make_server()
     script = "\n".join(re.findall(r"```sh\n(.*?)```", DATASETS, re.DOTALL))
 
     done = subprocess.run(

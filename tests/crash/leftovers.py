@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import requests
@@ -15,10 +16,14 @@ from controller.store.sql import SqlStore
 from tests.crash.daemon import PrivateDocker, all_processes, mounts_below
 
 _RUN = re.compile(r"/runs/(run_[^/ ]+)/in ")
+_SLOT = re.compile(r"/warm/([^/ ]+/[^/ ]+)/in ")
 
 
 def sandboxes(data_dir: Path) -> dict[int, str]:
-    """The processes in sandboxes of this data directory's server: a run's uid, and its inputs mounted. pid: run id."""
+    """The processes in sandboxes of this data directory's server: a run's uid, and its inputs mounted.
+
+    pid: run id, which is empty for a warm container that waits.
+    """
     found: dict[int, str] = {}
     for pid in all_processes():
         try:
@@ -27,9 +32,19 @@ def sandboxes(data_dir: Path) -> dict[int, str]:
         except OSError:
             continue
         if str(data_dir) in mounts:
-            run = _RUN.search(mounts)
-            found[pid] = run.group(1) if run else ""
+            run, slot = _RUN.search(mounts), _SLOT.search(mounts)
+            found[pid] = run.group(1) if run else _run_in(data_dir, slot.group(1)) if slot else ""
     return found
+
+
+def _run_in(data_dir: Path, slot: str) -> str:
+    """The run whose files were laid into a warm container."""
+    with suppress(OSError):
+        job = (data_dir / "warm" / slot / "in" / "job.json").stat()
+        for path in (data_dir / "runs").glob("*/in/job.json"):
+            if os.path.samestat(job, path.stat()):
+                return path.parts[-3]
+    return ""
 
 
 def shims(daemon: PrivateDocker) -> list[int]:
@@ -56,6 +71,7 @@ def leftovers(daemon: PrivateDocker, data_dir: Path, mounts_before: Iterable[str
     store = SqlStore(Database(f"sqlite:///{data_dir / 'airlock.db'}"))
     try:
         found += [f"files {name}" for name in there - store.known_runs(there)]
+        found += [f"warm {path.name}" for path in (data_dir / "warm").glob("*/*")]
     finally:
         store.close()
     return found

@@ -54,7 +54,7 @@ def live_restore(private_docker: PrivateDocker) -> Iterator[PrivateDocker]:
 
 def test_two_attempts_of_a_run_are_never_at_work_together(live_restore: PrivateDocker, make_server: Maker) -> None:
     """A container that outlives its daemon is gone before the second attempt's is made."""
-    server = make_server(**live_restore.environment)
+    server = make_server(AIRLOCK_WARM_CONTAINERS="0", **live_restore.environment)
     run_id = begun(server)
     (first,) = sandboxes(server.data_dir)
     most = 0

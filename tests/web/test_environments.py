@@ -59,7 +59,7 @@ def test_an_image_is_read_once_and_nothing_stays(make_server: Callable[..., Runn
     """The first answer makes a container, reads from it and removes it; the second makes none."""
     tag, start = "airlock-test-read-once:latest", int(time.time())
     with changed_image(tag, "LABEL test=read-once") as digest:
-        server = make_server(AIRLOCK_IMAGE=tag)
+        server = make_server(AIRLOCK_IMAGE=tag, AIRLOCK_WARM_CONTAINERS="0")
 
         answers = [server.get("/v1/environments").json() for _ in range(2)]
 
@@ -105,6 +105,6 @@ def test_an_image_of_another_make_is_told(make_server: Callable[..., RunningServ
     """An image without an inventory is no environment: the error names the file, and the server lives."""
     tag = "airlock-test-no-inventory:latest"
     with changed_image(tag, "USER 0", "RUN rm /opt/airlock/inventory.json"):
-        answer = make_server(AIRLOCK_IMAGE=tag).get("/v1/environments")
+        answer = make_server(AIRLOCK_IMAGE=tag, AIRLOCK_WARM_CONTAINERS="0").get("/v1/environments")
 
     refused(answer, 503, "engine_error", "/opt/airlock/inventory.json", "rebuild")
