@@ -36,7 +36,7 @@ check: setup  ## lint, types, and which floor may import which
 	PYTHONPATH=sandbox_image .venv/bin/lint-imports
 
 bench: image  ## measure what a run costs
-	$(PYTHON) benchmarks/latency.py
+	$(PYTHON) benchmarks/runs.py --large-megabytes 1000 --json .build/runs.json
 	$(PYTHON) benchmarks/tables.py --megabytes 100
 
 lock: setup  ## write the locked versions in requirements/ anew

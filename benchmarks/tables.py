@@ -9,7 +9,7 @@ floor    a bare process: memory-map an Arrow file, to_pandas, from_pandas, write
 runner   the same file through `python -m runner`, with a script that returns its table
 
 Time is measured inside, from the open file to the written one: interpreter start and imports are the same for both,
-and benchmarks/latency.py counts them. The least of the rounds counts: whatever else the machine does only adds to it.
+and benchmarks/runs.py counts them. The least of the rounds counts: whatever else the machine does only adds to it.
 CPU time is less at the mercy of a machine that has other work to do; the runner's is that of its whole job. Memory is
 the peak of the process's resident set, its mapped input included.
 """

@@ -41,6 +41,7 @@ class Daemon:
         with self._client_lock:
             if self._client is None:
                 self._client = docker.from_env(timeout=_CALL_SECONDS, max_pool_size=self._connections)
+                self._client.api.trust_env = False  # else each call reads netrc and the environment
             return self._client.api
 
     def witness(self) -> Witness:

@@ -29,6 +29,9 @@ IDLE_SECONDS = 60.0
 """A container more than wanted goes after so long; sooner when another kind wants its place."""
 REST_SECONDS = 10.0
 """Between a failure and the next attempt."""
+PAUSE_SECONDS = 0.05
+"""After a container was taken, or left: a short run that has just begun is not to share the machine with the making of
+the next one, as long as there is one; nor is the answer with the removal of the last."""
 BACKLOG = 8
 """Removals behind the runs' backs; with more, whoever adds one has to do it."""
 MAKERS = 2
@@ -54,7 +57,7 @@ class WarmPool:
         self._retired: list[Generation] = []
         self._starting = 0
         self._default: Kind | None = None
-        self._rest_until = 0.0
+        self._rest_until = self._pause_until = 0.0
         self._closing = False
         self._taken = self._made_at_once = 0
         self._threads = [threading.Thread(target=self._keep, name="warm-keeper", daemon=True)] + [
@@ -76,6 +79,7 @@ class WarmPool:
                 warm = ready.pop()
                 if warm.fork.waits():
                     self._taken += 1
+                    self._pause_until = time.monotonic() + PAUSE_SECONDS
                     return warm
                 self._leave(warm.remove)
             if time.monotonic() < self._rest_until:
@@ -98,6 +102,7 @@ class WarmPool:
         with self._changed:
             if warm.fork.exit_code in _CRASHES and self._generations.get(warm.kind.digest) is warm.generation:
                 self._retire(warm.kind.digest)
+            self._pause_until = time.monotonic() + PAUSE_SECONDS
             self._leave(warm.remove)
             too_many = self._leaving.popleft() if len(self._leaving) > BACKLOG else None
         if too_many is not None:
@@ -142,8 +147,9 @@ class WarmPool:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._closing or self._leaving or self._next() is not None):
-                    self._changed.wait(1.0)
+                while not self._closing and (self._pauses() or not (self._leaving or self._next() is not None)):
+                    pause = self._pause_until - time.monotonic()
+                    self._changed.wait(pause if pause > 0 else 1.0)
                 if self._closing:
                     return
                 kind = None if len(self._leaving) > BACKLOG // 2 else self._next()
@@ -173,6 +179,12 @@ class WarmPool:
             elif warm is not None:
                 self._leave(warm.remove)
             self._changed.notify_all()
+
+    def _pauses(self) -> bool:
+        """Not when somebody would have to wait for it."""
+        if time.monotonic() >= self._pause_until or len(self._leaving) > BACKLOG // 2:
+            return False
+        return all(self._ready.get(kind) for kind in self._kinds())
 
     def _next(self) -> Kind | None:
         """The kind that lacks most; None when none does, or none can be made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -31,7 +31,21 @@ from controller.model import (
 from controller.services.datasets import NAME
 
 
-class Document(BaseModel):
+class Asked(BaseModel):
+    """flask-openapi asks for the schema of a view's query and headers in every request: a millisecond each."""
+
+    _schema: ClassVar[dict[str, Any] | None] = None
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **named: Any) -> dict[str, Any]:
+        if arguments or named:
+            return super().model_json_schema(*arguments, **named)
+        if "_schema" not in vars(cls) or cls._schema is None:
+            cls._schema = super().model_json_schema()
+        return cls._schema
+
+
+class Document(Asked):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -208,7 +222,7 @@ class WaitQuery(Document):
     wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds to wait for the run's end")] = 0
 
 
-class CreateHeader(BaseModel):
+class CreateHeader(Asked):
     """Of a request that makes something."""
 
     idempotency_key: Annotated[
@@ -246,7 +260,7 @@ class LogQuery(Document):
     ] = "plain"
 
 
-class LogHeader(BaseModel):
+class LogHeader(Asked):
     """Other headers may come with it."""
 
     last_event_id: Annotated[
