@@ -14,7 +14,7 @@ import pyarrow as pa
 import requests
 
 from controller.engines.uids import FIRST_UID, UIDS
-from tests.running import RunningServer
+from tests.running import RunningServer, start_server
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SLEEPER = """
@@ -33,6 +33,21 @@ def azureml_main(dataframe1, dataframe2):
     shm, processes = os.listdir("/dev/shm"), {p for p in os.listdir("/proc") if p.isdigit()} - {"1", str(os.getpid())}
     return pd.DataFrame({"left": [len(left)], "shm": [len(shm)], "processes": [len(processes)]})
 """
+
+STARTS = {"warm": "4", "plain": "0"}
+"""Every promise holds for both ways in which a runner comes into its container."""
+
+
+def serving(data_dir: Path, start: str, env: dict[str, str]) -> Iterator[RunningServer]:
+    """A server whose runs all have this start."""
+    running = start_server(data_dir, env | {"AIRLOCK_WARM_CONTAINERS": STARTS[start]})
+    if start == "warm":
+        running.warm_up()
+    yield running
+    running.stop()
+    # After a native crash a new launcher is started, and runs of that time do without.
+    assert running.plain_starts(excused=("no launcher is ready",)) == set()
+    assert running.all_containers() == []
 
 
 def table(server: RunningServer, run: Any) -> dict[str, list[Any]]:

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import serving
-from sandbox import container_of, docker_api, ended, findings, status_of, submit, table, wait_for_log
+from sandbox import container_of, docker_api, ended, findings, serving, status_of, submit, table, wait_for_log
 
 from controller.config import Settings
 from controller.engines import launcher
