@@ -145,9 +145,10 @@ class Launcher:
         except OSError as e:
             raise NoFork(f"the launcher did not become ready: {e}") from e
         self._socket.settimeout(_FORK_SECONDS)
-        self._process = os.pidfd_open(self.peer)
         if number != 0 or self.pid != self.peer:
-            raise NoFork("the launcher and the controller are not in one pid namespace")
+            self.close()
+            raise NoFork("this server is not in the host's pid namespace, so it cannot look at a fork")
+        self._process = os.pidfd_open(self.peer)
 
     def fork(self, init: Init, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""

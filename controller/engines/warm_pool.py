@@ -27,8 +27,8 @@ LATELY_SECONDS, AHEAD_SECONDS = 30.0, 1.0
 """Runs of this time say how many are to be expected; so many are kept ready as are expected in this."""
 IDLE_SECONDS = 60.0
 """A container more than wanted goes after so long; sooner when another kind wants its place."""
-REST_SECONDS = 10.0
-"""Between a failure and the next attempt."""
+REST_SECONDS, LONGEST_REST_SECONDS = 10.0, 600.0
+"""Between a failure and the next attempt; twice as long after each further one."""
 PAUSE_SECONDS = 0.05
 """After a container was taken, or left: a short run that has just begun is not to share the machine with the making of
 the next one, as long as there is one; nor is the answer with the removal of the last."""
@@ -59,7 +59,7 @@ class WarmPool:
         self._default: Kind | None = None
         self._rest_until = self._pause_until = 0.0
         self._closing = False
-        self._taken = self._made_at_once = 0
+        self._taken = self._made_at_once = self._failures = 0
         self._threads = [threading.Thread(target=self._keep, name="warm-keeper", daemon=True)] + [
             threading.Thread(target=self._work, name=f"warm-maker-{n}", daemon=True) for n in range(MAKERS)
         ]
@@ -174,6 +174,7 @@ class WarmPool:
             self._rest()
         with self._changed:
             self._making[kind] -= 1
+            self._failures = 0 if warm is not None else self._failures
             if warm is not None and self._generations.get(kind.digest) is generation:
                 self._ready.setdefault(kind, []).append(warm)
             elif warm is not None:
@@ -301,9 +302,12 @@ class WarmPool:
             if self._closing or (generation is not None and generation.launcher.forks > 1 and (died or not current)):
                 self._changed.notify_all()
                 return
-            self._rest()
-        _log.warning(event, error=str(error), next_try_seconds=REST_SECONDS)
+            seconds = self._rest()
+        _log.warning(event, error=str(error), next_try_seconds=seconds)
 
-    def _rest(self) -> None:
+    def _rest(self) -> float:
         with self._changed:
-            self._rest_until = time.monotonic() + REST_SECONDS
+            seconds = min(LONGEST_REST_SECONDS, REST_SECONDS * 2.0**self._failures)
+            self._failures += 1
+            self._rest_until = time.monotonic() + seconds
+            return seconds
