@@ -90,8 +90,9 @@ class WarmPool:
         try:
             warm = self._workshop.container(kind, generation)
         except NoFork as e:
-            self._failed("warm_container_not_made", e, generation)
-            raise
+            if self._failed("warm_container_not_made", e, generation):
+                raise
+            raise NoFork("no launcher is ready") from e
         with self._changed:
             self._made_at_once += 1
         return warm
@@ -291,8 +292,10 @@ class WarmPool:
                 self._retired.remove(generation)
                 self._leave(generation.remove)
 
-    def _failed(self, event: str, error: Exception, generation: Generation | None = None) -> None:
-        """Rest; not when a launcher that has worked was retired meanwhile, or is to be: another one is started."""
+    def _failed(self, event: str, error: Exception, generation: Generation | None = None) -> bool:
+        """Rest, and say that it did; not when a launcher that has worked was retired meanwhile, or died: another one is
+        started.
+        """
         with self._changed:
             current = [digest for digest, one in self._generations.items() if one is generation]
             died = generation is not None and not generation.launcher.usable()
@@ -301,9 +304,10 @@ class WarmPool:
                     self._retire(digest)
             if self._closing or (generation is not None and generation.launcher.forks > 1 and (died or not current)):
                 self._changed.notify_all()
-                return
+                return False
             seconds = self._rest()
         _log.warning(event, error=str(error), next_try_seconds=seconds)
+        return True
 
     def _rest(self) -> float:
         with self._changed:

@@ -47,7 +47,11 @@ def changed_image(tag: str, *lines: str) -> Iterator[str]:
     """An image of its own, made of the sandbox's and these lines; its digest."""
     base = os.environ.get("AIRLOCK_IMAGE", "airlock-sandbox:latest")
     dockerfile = "\n".join((f"FROM {base}", *lines)).encode()
-    subprocess.run(["docker", "build", "-q", "-t", tag, "-"], input=dockerfile, check=True, capture_output=True)
+    for _ in range(3):  # on a busy machine Docker's builder sometimes loses one of its own containers
+        build = subprocess.run(["docker", "build", "-q", "-t", tag, "-"], input=dockerfile, capture_output=True)
+        if build.returncode == 0:
+            break
+    assert build.returncode == 0, build.stderr.decode()
     try:
         inspect = ["docker", "image", "inspect", "-f", "{{.Id}}", tag]
         yield subprocess.check_output(inspect, text=True).strip()
