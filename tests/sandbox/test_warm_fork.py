@@ -112,6 +112,8 @@ def launchers(server: RunningServer) -> list[str]:
 
 
 def launcher_pid(server: RunningServer) -> int:
+    """Of the one that there is, when the one before it has gone."""
+    assert until(lambda: len(launchers(server)) == 1, 20)
     (name,) = launchers(server)
     with docker_api() as api:
         return int(api.inspect_container(name)["State"]["Pid"])
