@@ -3,20 +3,26 @@
 PYTHON := .venv/bin/python
 AIRLOCK := .venv/bin/airlock
 
+# What makes the containers in `make demo`, `image`, `serve`: docker, or oci, which needs no daemon.
+ifndef ENGINE
+ENGINE := $(or $(AIRLOCK_ENGINE),docker)
+endif
+export AIRLOCK_ENGINE := $(ENGINE)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup image demo serve test test-crash check bench lock clean
+.PHONY: help setup image demo serve test test-crash test-fuzz check bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:  ## install what is missing: system packages, virtual environment
-	scripts/set-up
+	scripts/set-up $(filter oci,$(ENGINE))
 
-image: setup  ## build the sandbox image, starting a Docker daemon if none answers
-	scripts/dockerd start
+image: setup  ## build the sandbox image, starting a Docker daemon if none answers (ENGINE=oci: without one)
+	$(if $(filter oci,$(ENGINE)),,scripts/dockerd start)
 	$(AIRLOCK) image build
 
-demo: setup  ## the tour: three examples against a server of their own; results in demo-output/
+demo: setup  ## the tour: three examples against a server of their own; results in demo-output/ (ENGINE=oci: no daemon)
 	$(PYTHON) scripts/demo
 
 serve: image  ## start the server; the first time it prints an API key, once
@@ -24,11 +30,17 @@ serve: image  ## start the server; the first time it prints an API key, once
 
 test: image  ## every test, in real containers
 	scripts/set-up tests
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 5 -r R
 
 test-crash: image  ## 200 kills of the server, Docker and containers, under load; about half an hour
 	scripts/set-up tests
 	AIRLOCK_CRASH_KILLS=$${AIRLOCK_CRASH_KILLS:-200} $(PYTHON) -m pytest -s tests/crash
+
+test-fuzz: image  ## 100,000 requests made from the OpenAPI document, fitting it and not; about an hour
+	scripts/set-up tests
+	AIRLOCK_FUZZ_REQUESTS=$${AIRLOCK_FUZZ_REQUESTS:-100000} \
+	AIRLOCK_FUZZ_SEED=$${AIRLOCK_FUZZ_SEED:-$$(date +%s)} \
+		$(PYTHON) -m pytest --timeout 0 --numprocesses 2 tests/fuzz
 
 check: setup  ## lint, types, and which floor may import which
 	$(PYTHON) -m ruff check . scripts/demo

@@ -39,7 +39,8 @@ def rows(count: int) -> Iterator[tuple[Any, ...]]:
         outcome = Outcome(status=status, output=output).model_dump_json()
         created = (BEGAN + timedelta(seconds=n)).replace(tzinfo=None).isoformat(" ")
         tenant, batch = f"ten_{0 if n % 10 else n % 100 // 10}", f"bat_{n // 500}" if n % 3 == 0 else None
-        yield f"run_{n:08}", tenant, str(status), f"{n % 1000:064x}", job, limits, created, created, outcome, batch
+        origin = batch, f"ept_{n % 7}" if n % 3 == 1 else None
+        yield f"run_{n:08}", tenant, str(status), f"{n % 1000:064x}", job, limits, created, created, outcome, *origin
 
 
 def fill(path: Path, count: int) -> None:
@@ -51,7 +52,8 @@ def fill(path: Path, count: int) -> None:
         )
         db.executemany(
             "INSERT INTO runs (id, tenant_id, status, script_sha256, job, limits, created_at, finished_at, outcome,"
-            " batch_id, attempt, cancel_requested, environment) VALUES (?,?,?,?,?,?,?,?,?,?,1,0,'default')",
+            " batch_id, endpoint_id, attempt, cancel_requested, environment)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,1,0,'default')",
             rows(count),
         )
     db.close()
@@ -72,6 +74,9 @@ def main() -> None:
             "status": RunFilter(status=Status.FAILED),
             "script": RunFilter(script_sha256=f"{7:064x}"),
             "batch": RunFilter(batch_id="bat_100"),
+            "batch and status": RunFilter(batch_id="bat_100", status=Status.FAILED),
+            "endpoint": RunFilter(endpoint_id="ept_3"),
+            "endpoint and status": RunFilter(endpoint_id="ept_3", status=Status.FAILED),
             "age": RunFilter(created_after=BEGAN + timedelta(seconds=count // 2)),
             "script and status": RunFilter(script_sha256=f"{7:064x}", status=Status.SUCCEEDED),
             "none match": RunFilter(status=Status.RUNNING),

@@ -34,6 +34,7 @@ import pyarrow as pa
 import requests
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.containers import ENGINE, of_server, pids_in
 from tests.running import RunningServer, start_server
 
 IMAGE = "airlock-sandbox:latest"
@@ -214,18 +215,12 @@ def own_share(system: Airlock, rounds: int) -> float:
 
 
 def idle_bytes(system: Airlock) -> dict[str, float]:
-    """What one container that waits holds for itself alone: in it, and of Docker's process beside it."""
-    client = docker.from_env()
+    """What one container that waits holds for itself alone: in it, and in a shim beside it, if there is one."""
     inside, beside = [], []
-    try:
-        for name in system.server.all_containers():
-            if name.startswith("/airlock-warm-"):
-                pids = [int(row[0]) for row in client.api.top(name, ps_args="-eo pid")["Processes"]]
-                inside.append(sum(map(_private_bytes, pids)))
-                container_id = client.api.inspect_container(name)["Id"]
-                beside.append(sum(_private_bytes(pid) for pid in _shims_of(container_id)))
-    finally:
-        client.close()
+    for container in of_server(system.server.engine, system.server.instance):
+        if container["Names"][0].startswith("/airlock-warm-"):
+            inside.append(sum(map(_private_bytes, pids_in(container["Id"]))))
+            beside.append(sum(map(_private_bytes, _shims_of(container["Id"]))))
     return {"inside": statistics.median(inside), "beside": statistics.median(beside)}
 
 
@@ -312,6 +307,7 @@ def measure(rounds: int, seconds: float, megabytes: int) -> dict[str, Any]:
 
 def report(figures: dict[str, Any]) -> None:
     names = ("baseline", "warm", "plain")
+    print(f"engine: {ENGINE}; the baseline's containers are Docker's")
     print(f"{'':44}" + "".join(f"{name:>12}" for name in names) + f"{'warm : base':>14}")
 
     def line(title: str, value: Callable[[str], float], unit: float = 1000) -> None:
@@ -328,7 +324,7 @@ def report(figures: dict[str, Any]) -> None:
     own = figures["own_cpu_seconds"] * 1000
     print(f"the server's own CPU for a small call: {own:.1f} ms, with what it does ahead and behind")
     idle = {name: value / (1 << 20) for name, value in figures["idle_bytes"].items()}
-    print(f"a warm container that waits: {idle['inside']:.1f} MiB of its own, {idle['beside']:.1f} of Docker's shim")
+    print(f"a warm container that waits: {idle['inside']:.1f} MiB of its own, {idle['beside']:.1f} beside it")
     if "large" in figures:
         floor, airlock = figures["large"]["floor"], figures["large"]["airlock"]
         print(f"a large dataset by reference: {airlock:.2f} s, floor {floor:.2f} s: {airlock / floor:.2f}")

@@ -5,6 +5,8 @@
     │   ├── InvalidRequest          a part is missing, unknown, malformed or contradicts another
     │   ├── Unauthorized            no API key, or not a live one
     │   ├── Forbidden               the key's scopes do not cover this
+    │   │   ├── TenantSuspended     the key's tenant is suspended
+    │   │   └── NeverAllowed        more than the tenant's whole quota: it can never be given
     │   ├── NotFound                no such thing, or another tenant's: the two answers are the same
     │   ├── Gone                    it was there, and was removed
     │   ├── Conflict                the thing is not in a state that allows this
@@ -13,11 +15,21 @@
     │   ├── UnsupportedFormat       the content type of what was sent is none that is read
     │   ├── NotAcceptable           none of the formats asked for can be given
     │   ├── ConversionFailed        the result cannot be written in the format asked for
-    │   └── TooManyRuns             a queue or quota is full; try later
+    │   ├── ScriptFailed            a call of an endpoint, whose script failed: the answer is the script's error
+    │   ├── TooManyRuns             a queue is full; try later
+    │   └── QuotaSpent              a tenant has had its share; try later
+    │       └── TooManyRequests     of requests a second
     └── Unavailable                 the server cannot do it now, though it would
         ├── StorageFull             the data directory's disk is full
         ├── StorageFailed           it cannot be written: read-only, or broken
         ├── Busy                    as many requests as may are waiting for something already
+        ├── LoginUnavailable        the issuer of people's logins does not answer
+        ├── Draining                the operator lets the server come to rest: nothing new is accepted
+        ├── Maintenance             likewise, for the reason that the operator gives
+        ├── BackupUnusable          a backup is not whole, or cannot be made (only `airlock admin` meets it)
+        ├── Throttled               as many calls of this endpoint as may are at work
+        ├── EndpointOff             the endpoint is switched off
+        ├── CallTimeout             a call did not end in the time that a request may wait
         ├── ReceiptKeyUnusable      the key that signs receipts is damaged (only `airlock serve` meets it)
         ├── DataInUse               another server holds the data directory (only `airlock serve` meets it)
         ├── StoreError              the database does not answer
@@ -25,7 +37,8 @@
             ├── EngineUnavailable   it does not answer
             └── ImageMissing        the environment's image is not there
 
-A failing *script* is none of these: it is a value (model.Outcome).
+A failing *script* is none of these: it is a value (model.Outcome). Only who calls an endpoint gets it as an error,
+because the table that was asked for is not there.
 """
 
 from __future__ import annotations
@@ -38,13 +51,26 @@ class AirlockError(Exception):
     title = "Airlock failed"
 
     def __init__(
-        self, detail: str, *, code: str | None = None, limit: float | None = None, value: float | None = None
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        limit: float | None = None,
+        value: float | None = None,
+        used: float | None = None,
+        quota: str | None = None,
+        retry_seconds: float | None = None,
     ) -> None:
+        """`quota` names the limit, `value` is what was asked for and `used` what there is of it already;
+        `retry_seconds`: when it makes sense to ask again, where that is known."""
         super().__init__(detail)
         self.detail = detail
         self.code = code or type(self).code
         self.limit = limit
         self.value = value
+        self.used = used
+        self.quota = quota
+        self.retry_seconds = retry_seconds
 
 
 class Refused(AirlockError):
@@ -71,6 +97,16 @@ class Unauthorized(Refused):
 class Forbidden(Refused):
     code = "forbidden"
     title = "The API key does not allow this"
+
+
+class TenantSuspended(Forbidden):
+    code = "tenant_suspended"
+    title = "The tenant is suspended"
+
+
+class NeverAllowed(Forbidden):
+    code = "quota_too_small"
+    title = "More than the tenant's whole quota"
 
 
 class NotFound(Refused):
@@ -113,9 +149,30 @@ class ConversionFailed(Refused):
     title = "The table cannot be written in this format"
 
 
+class ScriptFailed(Refused):
+    """`code` is the run's reason (model.Reason), `error` what it says (model.ScriptError as JSON)."""
+
+    code = "script_error"
+    title = "The script failed"
+
+    def __init__(self, detail: str, *, code: str | None = None, error: dict[str, object] | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.error = error or {}
+
+
 class TooManyRuns(Refused):
     code = "too_many_runs"
     title = "Too many runs"
+
+
+class QuotaSpent(Refused):
+    code = "quota_spent"
+    title = "The tenant has had its share"
+
+
+class TooManyRequests(QuotaSpent):
+    code = "too_many_requests"
+    title = "Too many requests"
 
 
 class Unavailable(AirlockError):
@@ -136,6 +193,41 @@ class StorageFailed(Unavailable):
 class Busy(Unavailable):
     code = "busy"
     title = "Too many requests are waiting"
+
+
+class LoginUnavailable(Unavailable):
+    code = "login_unavailable"
+    title = "Logins cannot be checked now"
+
+
+class Draining(Unavailable):
+    code = "draining"
+    title = "The server is coming to rest"
+
+
+class Maintenance(Unavailable):
+    code = "maintenance"
+    title = "The server is being maintained"
+
+
+class BackupUnusable(Unavailable):
+    code = "backup_unusable"
+    title = "The backup cannot be made or used"
+
+
+class Throttled(Unavailable):
+    code = "request_throttled"
+    title = "Too many calls at once"
+
+
+class EndpointOff(Unavailable):
+    code = "endpoint_off"
+    title = "The endpoint is switched off"
+
+
+class CallTimeout(Unavailable):
+    code = "call_timeout"
+    title = "The call took too long"
 
 
 class DataInUse(Unavailable):

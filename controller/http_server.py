@@ -16,11 +16,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
 from controller.config import Settings
+from controller.serverlog import LibraryHandler
+from controller.web.bare import bare_answer, refusal
+from controller.web.body import DEADLINES
 
 HEAD_SECONDS = 15.0
 """For the head of a request to arrive, from when a thread waits for it."""
@@ -32,8 +38,11 @@ STOP_SECONDS = 65
 """For all but running runs, when the server stops: requests, containers. After it the process is killed."""
 HEADER_BYTES = 32_768
 """Of one header: gunicorn's own refusal, above this, says less than ours below it."""
+_LAST_WORDS_SECONDS = 2.0
+"""For a client to take in why its request was none."""
 _CONNECTIONS_PER_THREAD = 8
 _OWN_DESCRIPTORS = 256
+_log = structlog.get_logger(__name__)
 
 
 class Serving(Protocol):
@@ -46,6 +55,14 @@ class Serving(Protocol):
 
     def close(self) -> None:
         """The last request is answered: end everything."""
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, as lines of ours."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers = [LibraryHandler()]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -89,23 +106,51 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         with suppress(OSError):
             conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
         try:
-            return super().handle(conn)
+            again = super().handle(conn)
         finally:
             self._heads.pop(conn, None)
             self._answering.discard(conn)
+        if not again:
+            _part(conn)
+        return again
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._heads.pop(conn, None)  # its head is here
         self._answering.add(conn)
         return super().handle_request(req, conn)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """What gunicorn refuses itself, in the form of all other refusals. gunicorn's own would repeat in answer and
+        log what was sent.
+        """
+        status, detail = refusal(exc)
+        request_id, answer = bare_answer(status, detail)
+        if status >= 500:
+            _log.error("unforeseen_error", request_id=request_id, exc_info=exc)
+        else:
+            _log.info("request_refused", request_id=request_id, status=status, kind=type(exc).__name__)
+        with suppress(OSError):
+            client.settimeout(_LAST_WORDS_SECONDS)
+            client.sendall(answer)
+
     def murder_pending(self) -> None:
-        """Called about once a second: hang up on heads that do not come to their end."""
+        """Called about once a second: hang up on heads, and end bodies, that do not come to their end."""
         super().murder_pending()
+        DEADLINES.end_late_reads()
         latest = time.monotonic() - HEAD_SECONDS
         for conn, since in list(self._heads.items()):
             if since < latest:
                 _hang_up(conn)
+
+
+def _part(conn: Any) -> None:
+    """Close a connection that is done with, letting the client read its answer first: here, in a thread of the pool.
+
+    gunicorn does it in the thread that accepts everybody's connections, and waits there two seconds for each client
+    that does not hang up: twenty of them kept a server from answering anybody for forty seconds.
+    """
+    close_graceful(conn.sock)
+    conn.close = lambda graceful=False: None
 
 
 def _hang_up(conn: Any) -> None:
@@ -125,7 +170,7 @@ class HttpServer(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         settings = self._settings
         for name, value in {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": [f"{host}:{port}" for host, port in _addresses(settings)],
             "worker_class": Worker,
             "workers": 1,
             "threads": settings.threads,
@@ -135,6 +180,7 @@ class HttpServer(BaseApplication):  # type: ignore[misc]
             "keepalive": 15,
             "proc_name": "airlock",
             "loglevel": "warning",
+            "logger_class": _Log,
             "control_socket_disable": True,
             "when_ready": lambda arbiter: self._say_where(),
             "worker_exit": lambda arbiter, worker: self._close(),
@@ -150,12 +196,23 @@ class HttpServer(BaseApplication):  # type: ignore[misc]
             self._serving.stop()
 
     def _say_where(self) -> None:
-        print(f"Airlock listens on http://{self._settings.host}:{self._settings.port}  (API: /docs)", flush=True)
+        (host, port), *others = _addresses(self._settings)
+        print(f"Airlock listens on http://{host}:{port}  (API: /docs)", flush=True)
+        for host, port in others:
+            print(f"Its operator finds /v1/admin on http://{host}:{port}", flush=True)
 
     def _close(self) -> None:
         if self._serving is not None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked twice is asked once
             self._serving.close()
+
+
+def _addresses(settings: Settings) -> list[tuple[str, int]]:
+    """Where the server listens: the public address, and the operator's if that is another."""
+    addresses = [(settings.host, settings.port)]
+    if settings.admin_host is not None and settings.admin_port is not None:
+        addresses.append((settings.admin_host, settings.admin_port))
+    return addresses
 
 
 def _connections(threads: int) -> int:

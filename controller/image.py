@@ -146,7 +146,7 @@ def build(sources: Sources, tag: str = TAG, *, force: bool = False, say: Callabl
     if found == inputs and not force:
         return Built(tag, digest, False, time.monotonic() - start)
     say(f"{tag}: {'out of date' if digest else 'not there'}; building from {sources.context}")
-    with _stand_ins(sources) as arguments:
+    with stand_ins(sources, "docker") as arguments:
         command = ["docker", "build", "-t", tag, "--label", f"{INPUTS_LABEL}={inputs}", *arguments]
         done = subprocess.run(
             [*command, str(sources.context)], check=False, stdout=sys.stderr, env=_build_environment()
@@ -184,8 +184,11 @@ def _build_environment() -> dict[str, str]:
 
 
 @contextmanager
-def _stand_ins(sources: Sources) -> Iterator[list[str]]:
-    """The arguments of `docker build` that say where things come from, as long as the stand-ins are served."""
+def stand_ins(sources: Sources, builder: str) -> Iterator[list[str]]:
+    """The arguments of a build that say where things come from, as long as the stand-ins are served.
+
+    `builder`: the command that builds, docker or buildah; a base image is made where it will look for one.
+    """
     given = {
         "BASE_IMAGE": sources.base_image,
         "CHANNEL": sources.channel,
@@ -195,7 +198,7 @@ def _stand_ins(sources: Sources) -> Iterator[list[str]]:
     if not sources.stand_in or not wanted:
         yield _build_arguments(given)
         return
-    command = [sys.executable, "-m", "dev.stand_in", str(sources.context.resolve())]
+    command = [sys.executable, "-m", "dev.stand_in", str(sources.context.resolve()), f"--builder={builder}"]
     command += [f"--wanted={kind}" for kind in wanted]
     command += ["--always"] if sources.always_stand_in else []
     root = sources.stand_in.resolve().parent.parent

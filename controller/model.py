@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 CONTRACT_VERSION = 3
 """The file contract between controller and container (docs/architecture.md) that this server speaks."""
 
+MIN_MEMORY_BYTES = 96 << 20
+"""Of a run: below this the runner's own imports do not fit."""
+
 
 class Word(BaseModel):
     """A frozen value; a field that is not declared is refused, never ignored."""
@@ -192,6 +195,13 @@ class DatasetUse(Word):
     version: int
 
 
+class ScriptUse(Word):
+    """The version of a stored script that a run executes."""
+
+    name: str
+    version: int
+
+
 class Input(Word):
     """A table that a run is given: the port (1 or 2) it is connected to, and how it is written down."""
 
@@ -354,6 +364,8 @@ class Run(Word):
     limits: Limits
     environment: str
     script_sha256: str
+    script: ScriptUse | None = None
+    """Where it is a stored one."""
     content_sha256: str | None = None
     """Of all that decides the result; only of runs that may be reused."""
     priority: Priority = Priority.NORMAL
@@ -363,6 +375,8 @@ class Run(Word):
     """How often it was begun and interrupted through no fault of the script."""
     rerun_of: str | None = None
     batch_id: str | None = None
+    endpoint_id: str | None = None
+    """Of a call, or a job."""
     item: int | None = None
     """Its number in the batch, from 1; None for what a batch needs beside its items, and once the item has another run.
     """
@@ -423,12 +437,39 @@ class Waiting(Word):
     not_before: datetime | None = None
 
 
+class Quotas(Word):
+    """A tenant's share of the server; None: no bound of its own. What is not set is the server's default."""
+
+    concurrent_runs: Annotated[int | None, Field(ge=1)] = None
+    """Runs at work at once; the others wait for their turn."""
+    queued_runs: Annotated[int | None, Field(ge=1)] = None
+    run_seconds_per_day: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    """Wall seconds of all its runs in one day, UTC."""
+    memory_bytes: Annotated[int | None, Field(ge=MIN_MEMORY_BYTES)] = None
+    cpus: Annotated[float | None, Field(ge=0.05, allow_inf_nan=False)] = None
+    timeout_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    output_bytes: Annotated[int | None, Field(gt=0)] = None
+    """These four: the largest limits of one run."""
+    stored_bytes: Annotated[int | None, Field(gt=0)] = None
+    """Of its runs and datasets together."""
+    requests_per_second: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+
+    def over(self, defaults: Quotas) -> Quotas:
+        """These where they are set, and else the defaults; one that is set to None is no bound."""
+        return defaults.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+
 class Caller(Word):
-    """Who is asking: a tenant, by one of its API keys, within the key's scopes."""
+    """Who is asking: a tenant, by one of its API keys, within the key's scopes; and from where."""
 
     tenant_id: str
     key_id: str
     scopes: frozenset[str]
+    suspended: bool = False
+    requests_per_second: float | None = None
+    """By its tenant's quotas; the others are asked for where they are needed (services/quotas.py)."""
+    address: str = ""
+    request_id: str = ""
 
 
 SCOPES = ("run", "publish", "tenant_admin", "admin")

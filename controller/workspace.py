@@ -5,6 +5,7 @@
                  aside-<token>/            a conversion at work; uploads/ and scratch/ are emptied at each start
     DATA/batches/<batch id>/in/            what a batch's items link: script.py bundle.zip dataframe2; dataframe1, if
                                            it is cut by rows; or dataframe1-1 ..., one for each item
+    DATA/scripts/<version id>/in/          of a stored script: script.py bundle.zip; dataframe1 dataframe2 as samples
     DATA/runs/<run id>/in/                 mounted at /in: script.py dataframe1 dataframe2 bundle.zip; job.json too
                                            (the row has all of it: written anew when the run begins)
                        log                 framed by log.py
@@ -40,6 +41,7 @@ _FULL = (
     "free space there, or delete runs that are no longer needed"
 )
 JOB = "job.json"
+SCRIPT, BUNDLE = "script.py", "bundle.zip"
 RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
 REPORT_BYTES = 1 << 20
 
@@ -309,7 +311,8 @@ class Workspaces:
         self._scratch = data_dir / "scratch"
         self._runs = data_dir / "runs"
         self._batches = data_dir / "batches"
-        for directory in (self._uploads, self._scratch, self._runs, self._batches):
+        self._scripts = data_dir / "scripts"
+        for directory in (self._uploads, self._scratch, self._runs, self._batches, self._scripts):
             directory.mkdir(parents=True, exist_ok=True)
 
     def of(self, run_id: str) -> Workspace:
@@ -318,6 +321,10 @@ class Workspaces:
     def of_batch(self, batch_id: str) -> Workspace:
         """What a batch keeps for its items to link: script, bundle, tables. It has inputs only."""
         return Workspace(self._batches / batch_id, self._scratch)
+
+    def of_script(self, version_id: str) -> Workspace:
+        """What a version of a stored script keeps for its runs to link. It has inputs only."""
+        return Workspace(self._scripts / version_id, self._scratch)
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
@@ -338,11 +345,12 @@ class Workspaces:
         """Whether there is so little room that a sandbox could not write its report."""
         return shutil.disk_usage(self._uploads).free < REPORT_BYTES
 
-    def remove_strays(self, known_runs: _Known, known_batches: _Known) -> int:
-        """At start: half-received uploads, what sandboxes left, and the files of runs and batches that the store does
-        not know."""
+    def remove_strays(self, known_runs: _Known, known_batches: _Known, known_scripts: _Known) -> int:
+        """At start: half-received uploads, what sandboxes left, and the files of runs, batches and scripts that the
+        store does not know."""
         strays = [*self._uploads.iterdir(), *self._scratch.iterdir()]
-        for directory, known in ((self._runs, known_runs), (self._batches, known_batches)):
+        kept = ((self._runs, known_runs), (self._batches, known_batches), (self._scripts, known_scripts))
+        for directory, known in kept:
             keep = known(path.name for path in directory.iterdir())
             strays += (path for path in directory.iterdir() if path.name not in keep)
         for path in strays:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from controller.engines.oci_children import adopt
+from tests.containers import ENGINE
 from tests.running import RunningServer, start_server
+from tests.unpacked import unpacked_images
+
+os.environ["AIRLOCK_ENGINE"] = ENGINE  # of commands that tests type, too
+
+
+@pytest.fixture(scope="module", autouse=True)
+def adopts_nobody_for_ever() -> Iterator[None]:
+    """An oci engine in a test's own process makes it a reaper. In the next file it must be none: there, who is killed
+    leaves children behind that process 1 has to collect."""
+    yield
+    adopt(wanted=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def image_of_the_engine() -> None:
+    """Docker's is built by `make image`; for the oci engine it is taken from there."""
+    if ENGINE == "oci":
+        unpacked_images()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import docker
 import requests
+
+from tests.containers import ENGINE, of_server
 
 START_SECONDS = 60
 
@@ -30,7 +31,10 @@ class RunningServer:
     data_dir: Path
     process: subprocess.Popen[bytes]
     log_path: Path
+    engine: str = "docker"
     session: requests.Session = field(default_factory=requests.Session)
+    operator_url: str = ""
+    """Where its admin routes are, if that is another address."""
 
     def __post_init__(self) -> None:
         self.session.headers["Authorization"] = f"Bearer {self.key}"
@@ -77,12 +81,7 @@ class RunningServer:
         return [found["Names"][0] for found in self._all()]
 
     def _all(self) -> list[dict[str, Any]]:
-        client = docker.from_env()
-        try:
-            found = client.api.containers(all=True, filters={"label": f"airlock.instance={self.instance}"})
-            return list(found)
-        finally:
-            client.close()
+        return of_server(self.engine, self.instance)
 
     def plain_starts(self, *, excused: tuple[str, ...] = ()) -> set[str]:
         """The runs that got no warm container although they might have; but for these reasons."""
@@ -130,6 +129,7 @@ def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | N
             [sys.executable, "-m", "controller.cli", "serve", "--key-file", str(key_file)],
             env={
                 **os.environ,
+                "AIRLOCK_ENGINE": ENGINE,  # not auto: tests take Docker away on purpose
                 "AIRLOCK_DATA_DIR": str(data_dir),
                 "AIRLOCK_PORT": str(port),
                 "AIRLOCK_SWEEP_SECONDS": "2",
@@ -145,7 +145,8 @@ def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | N
         assert process.poll() is None, f"the server ended at once:\n{log_path.read_text()}"
         with suppress(requests.ConnectionError):
             requests.get(url + "/healthz", timeout=5)
-            return RunningServer(url, key or key_file.read_text().strip(), data_dir, process, log_path)
+            engine = (env or {}).get("AIRLOCK_ENGINE", ENGINE)
+            return RunningServer(url, key or key_file.read_text().strip(), data_dir, process, log_path, engine)
         time.sleep(0.05)
     process.kill()
     raise AssertionError(f"the server did not answer within {START_SECONDS} s:\n{log_path.read_text()}")

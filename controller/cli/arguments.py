@@ -45,6 +45,22 @@ class TableArgument(click.ParamType[Path | StoredTable]):
         return stored_table(value.removeprefix(DATASET))
 
 
+STORED_SCRIPT = "script:"
+
+
+class ScriptArgument(click.ParamType[Path | str]):
+    """A script's file, or `script:NAME`, `script:NAME@VERSION`, `script:NAME@TAG` for one that the server has."""
+
+    name = "SCRIPT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        if not isinstance(value, str) or not value.startswith(STORED_SCRIPT):
+            return Path(INPUT_FILE.convert(value, param, ctx))
+        if not (reference := value.removeprefix(STORED_SCRIPT)):
+            self.fail("write a stored script like script:NAME, script:NAME@3 or script:NAME@TAG", param, ctx)
+        return reference
+
+
 def stored_table(value: str) -> StoredTable:
     """NAME or NAME@VERSION. Raises click.BadParameter."""
     name, at, version = value.partition("@")

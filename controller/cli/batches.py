@@ -14,6 +14,7 @@ import click
 from controller.cli.arguments import (
     DEFAULT_URL,
     INPUT_FILE,
+    ScriptArgument,
     byte_count,
     options_in,
     parameters,
@@ -38,7 +39,7 @@ def batch() -> None:
 
 @batch.command()
 @server_options
-@click.argument("script", type=INPUT_FILE)
+@click.argument("script", type=ScriptArgument())
 @click.option("--dataset", metavar="NAME[@VERSION]", help="The dataset that is cut: give --rows or --column.")
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="An item for each N rows.")
 @click.option("--column", metavar="NAME", help="An item for each value of this column.")
@@ -57,7 +58,7 @@ def batch() -> None:
 def run(
     url: str | None,
     key: str | None,
-    script: Path,
+    script: Path | str,
     dataset: str | None,
     rows: int | None,
     column: str | None,
@@ -73,7 +74,7 @@ def run(
     as_json: bool,
     **limits: Any,
 ) -> None:
-    """Run SCRIPT over each table of a batch."""
+    """Run SCRIPT, a file or script:NAME, over each table of a batch."""
     source = _source(dataset, rows, column, datasets)
     source |= {name: value for name, value in (("parallel", parallel), ("parameter", item_parameter)) if value}
     if parallel == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from controller.cli.terminal import safe_text, size
 if TYPE_CHECKING:
     from controller.config import Settings
     from controller.doctor.examination import Finding
+    from controller.image import SandboxImage
 
 
 @click.command()
@@ -30,7 +32,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, key_file: P
 
     settings = server_settings(host=host, port=port, data_dir=data_dir)
     try:
-        with _failures():
+        with host_failures():
             app.serve(settings, key_file)
     except OSError as error:
         click.echo(f"airlock: {error}", err=True)  # a data directory or key file that cannot be made
@@ -90,14 +92,35 @@ def image() -> None:
 @click.option("--pip-index-url", default="", metavar="URL", help="Package index of the build's one tool.")
 @click.option("--stand-in", is_flag=True, help="Use the stand-ins for base image and channel at once.")
 def image_build(force: bool, base_image: str, channel: str, pip_index_url: str, stand_in: bool) -> None:
-    """Build the image of the setting AIRLOCK_IMAGE, if it is missing or what it is made from has changed."""
-    from controller import image as images
+    """Build the image of the setting AIRLOCK_IMAGE, if it is missing or what it is made from has changed.
 
-    with _failures():
+    By Docker; for the oci engine by buildah, and unpacked.
+    """
+    from controller import image as images
+    from controller import oci_image
+    from controller.engines.docker_address import docker_answers
+
+    settings = server_settings()
+    by_docker = settings.engine == "docker" or (settings.engine == "auto" and docker_answers())
+    with host_failures():
         sources = images.installed_sources(base_image, channel, pip_index_url, always_stand_in=stand_in)
-        built = images.build(sources, server_settings().image, force=force, say=_say_progress)
+        if by_docker or (settings.engine == "auto" and not shutil.which("buildah")):
+            built = images.build(sources, settings.image, force=force, say=_say_progress)
+        else:
+            built = oci_image.build(sources, settings.image, settings.oci_image_dir, force=force, say=_say_progress)
     done = f"built in {built.seconds:.0f} s" if built.fresh else "up to date"
     click.echo(f"{built.tag}: {done}, {built.digest}")
+
+
+@image.command("unpack")
+def image_unpack() -> None:
+    """Take the image from Docker for the oci engine, which then needs no Docker any more."""
+    from controller import oci_image
+
+    settings = server_settings()
+    with host_failures():
+        done = oci_image.unpack(settings.image, settings.oci_image_dir, say=_say_progress)
+    click.echo(f"{done.tag}: {f'unpacked in {done.seconds:.0f} s' if done.fresh else 'up to date'}, {done.digest}")
 
 
 @image.command("list")
@@ -107,12 +130,8 @@ def image_list(packages: bool, as_json: bool) -> None:
     """Show the sandbox images on this host, newest first, and what they were made from."""
     from dataclasses import asdict
 
-    import docker
-
-    from controller import image as images
-
-    with _failures(), contextlib.closing(docker.from_env()) as client:
-        found = images.inventory(client)
+    with host_failures():
+        found = _inventory(server_settings())
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2, default=str))
         return
@@ -126,12 +145,26 @@ def image_list(packages: bool, as_json: bool) -> None:
         click.echo("no sandbox image here; `airlock image build` makes one", err=True)
 
 
+def _inventory(settings: Settings) -> list[SandboxImage]:
+    """The images that the engine would run."""
+    import docker
+
+    from controller import image as images
+    from controller import oci_image
+    from controller.engines.choice import choose
+
+    if choose(settings).engine == "oci":
+        return oci_image.inventory(settings.oci_image_dir)
+    with contextlib.closing(docker.from_env()) as client:
+        return images.inventory(client)
+
+
 def _say_progress(text: str) -> None:
     click.echo(text, err=True)
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def host_failures() -> Iterator[None]:
     """What the server or its engine cannot do, as a message and exit code 3."""
     from docker.errors import DockerException
 

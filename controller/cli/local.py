@@ -52,10 +52,11 @@ def run_locally(
 
 @contextlib.contextmanager
 def _comparison(
-    script: Path, interpreter: Interpreter, url: str | None, key: str | None
+    script: Path | str, interpreter: Interpreter, url: str | None, key: str | None
 ) -> Iterator[Callable[[], Mapping[str, Any]]]:
     """Asks for the image's packages while the script runs; what it gives tells how this environment differs."""
-    image, imported = server_settings().image, imported_modules(script.read_bytes())
+    text = script.read_bytes() if isinstance(script, Path) else b""  # a stored one is refused in a moment
+    image, imported = server_settings().image, imported_modules(text)
     pool = ThreadPoolExecutor(1)
     asked = pool.submit(image_packages, url, key, image)
 

@@ -1,8 +1,8 @@
 """The command line: `airlock`. Every command and option is in docs/cli.md.
 
-Exit codes: 0 done, or the run succeeded; 1 the script failed, `doctor` found an error, or `verify` a difference;
-2 wrong use; 3 the server failed or cannot be reached. Commands import what they need themselves: `--help` must be
-quick.
+Exit codes: 0 done, or the run succeeded; 1 the script failed, `doctor` found an error, `verify` a difference, or
+`admin audit verify` a broken row; 2 wrong use; 3 the server failed or cannot be reached. Commands import what they need
+themselves: `--help` must be quick.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 
+from controller.cli.admin import admin
 from controller.cli.arguments import (
     DEFAULT_URL,
     FOLDER,
     INPUT_FILE,
     NEW_FILE,
+    ScriptArgument,
     TableArgument,
     byte_count,
     options_in,
@@ -29,8 +31,11 @@ from controller.cli.arguments import (
 )
 from controller.cli.batches import batch
 from controller.cli.datasets import dataset
+from controller.cli.endpoints import endpoint
 from controller.cli.host import doctor, image, serve
+from controller.cli.keys import keys, usage
 from controller.cli.runs import runs
+from controller.cli.scripts import script
 from controller.client.tables import KINDS, StoredTable, kind_of
 
 PROFILES = ("classic", "classic-strict", "lenient", "designer")
@@ -48,7 +53,7 @@ def cli() -> None:
     """Run scripts that nobody has to trust: each in a sealed container of its own."""
 
 
-for _command in (serve, doctor, image, dataset, batch, runs):
+for _command in (serve, doctor, image, dataset, script, endpoint, batch, runs, keys, usage, admin):
     cli.add_command(_command)
 
 
@@ -64,7 +69,7 @@ def new(script: Path, force: bool) -> None:
 
 @cli.command()
 @server_options
-@click.argument("script", type=INPUT_FILE)
+@click.argument("script", type=ScriptArgument())
 @click.option(
     "--dataframe1",
     type=TableArgument(),
@@ -90,7 +95,7 @@ def new(script: Path, force: bool) -> None:
 def run(
     url: str | None,
     key: str | None,
-    script: Path,
+    script: Path | str,
     dataframe1: Path | StoredTable | None,
     dataframe2: Path | StoredTable | None,
     bundle: Path | None,
@@ -105,7 +110,8 @@ def run(
     python: str | None,
     **wanted: Any,
 ) -> None:
-    """Run SCRIPT, which defines azureml_main, on the server or here; show its log, its table and its status."""
+    """Run SCRIPT, which defines azureml_main: a file, or script:NAME[@VERSION|@TAG] for a stored one. On the server
+    or here; show its log, its table and its status."""
     from controller.cli.run import Submission, Targets, run_remotely
 
     if python and not local:

@@ -25,7 +25,8 @@ _SHOWN_CHARACTERS = 64 * 1024
 class Submission:
     """What the user handed in: files of this machine, datasets of the server, and options as the API names them."""
 
-    script: Path
+    script: Path | str
+    """A file, or the name of one that the server has."""
     dataframe1: Path | StoredTable | None
     dataframe2: Path | StoredTable | None
     bundle: Path | None
@@ -52,7 +53,7 @@ class Runs(Protocol):
 
     def submit(
         self,
-        script: Path,
+        script: Path | str,
         *,
         dataframe1: Path | StoredTable | None = None,
         dataframe2: Path | StoredTable | None = None,

@@ -77,7 +77,7 @@ class Client:
 
     def submit(
         self,
-        script: Path,
+        script: Path | str,
         *,
         dataframe1: Path | StoredTable | None = None,
         dataframe2: Path | StoredTable | None = None,
@@ -87,9 +87,10 @@ class Client:
     ) -> Run:
         """Hand in a run, streaming its files from disk; the run as accepted, or ended within `wait_seconds`.
 
-        A table's format and packing are told by its file's name (tables.py). Raises ClientError.
+        `script` is a file, or as a str the name of a stored one, like name@3. A table's format and packing are told by
+        its file's name (tables.py). Raises ClientError.
         """
-        parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
+        parts = [script_part(script)]
         for name, table in (("dataframe1", dataframe1), ("dataframe2", dataframe2)):
             if isinstance(table, StoredTable):
                 parts.append(Part(name, json.dumps(table.reference).encode(), "application/json"))
@@ -108,7 +109,7 @@ class Client:
             **waiting(wait_seconds),
         )
 
-    def run(self, script: Path, **inputs: Any) -> Run:
+    def run(self, script: Path | str, **inputs: Any) -> Run:
         """submit() and wait for the end: the finished run."""
         run = self.submit(script, **inputs)
         return run if run["status"] in FINAL_STATES else self.wait(run["id"])
@@ -240,6 +241,13 @@ class Client:
             raise ServerUnreachable(f"{self.url} did not answer in time") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ServerUnreachable(f"{self.url} cannot be reached, or cut us off: {_root(error)}") from error
+
+
+def script_part(script: Path | str) -> Part:
+    """A script's file, or the reference to a stored one."""
+    if isinstance(script, Path):
+        return Part("script", script, "text/x-python; charset=utf-8", script.name)
+    return Part("script_ref", script.encode(), "text/plain")
 
 
 def waiting(seconds: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from controller.client.api import PAUSE_SECONDS, Client, waiting
+from controller.client.api import PAUSE_SECONDS, Client, script_part, waiting
 from controller.client.download import receive
 from controller.client.multipart import MultipartBody, Part
 from controller.client.tables import ARROW, StoredTable
@@ -28,15 +28,16 @@ class BatchClient(Client):
 
     def submit_batch(
         self,
-        script: Path,
+        script: Path | str,
         batch: Mapping[str, Any],
         *,
         dataframe2: StoredTable | None = None,
         bundle: Path | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Batch:
-        """Hand in a batch: `batch` says what its items are made of, as the API has it. Raises ClientError."""
-        parts = [Part("script", script, "text/x-python; charset=utf-8", script.name)]
+        """Hand in a batch: `batch` says what its items are made of, as the API has it; `script` is a file, or as a str
+        the name of a stored one. Raises ClientError."""
+        parts = [script_part(script)]
         parts.append(Part("batch", json.dumps(dict(batch)).encode(), _JSON))
         if dataframe2 is not None:
             parts.append(Part("dataframe2", json.dumps(dataframe2.reference).encode(), _JSON))

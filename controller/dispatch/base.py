@@ -12,7 +12,7 @@ from controller.model import Waiting
 
 
 class Dispatcher(Protocol):
-    """Three verbs, and a question."""
+    """Three verbs, two questions, and a brake."""
 
     def submit(self, run: Waiting, seconds: float = 0.0) -> None:
         """Have the run executed when its turn comes, and not before so many seconds. Returns at once.
@@ -25,6 +25,14 @@ class Dispatcher(Protocol):
 
     def capacity(self) -> int:
         """How many more runs could begin right now."""
+
+    def hold(self, held: bool) -> None:
+        """Begin no more runs, or go on: what is at work is not touched, what waits keeps its place."""
+
+    def look_again(self) -> None:
+        """Tenants may have more places than before."""
+    def count_at_work(self) -> int:
+        """How many runs are being executed."""
 
     def position(self, run_id: str) -> int | None:
         """How many turns until the run begins (1: it is next), if all runs took equally long; None: it does not wait.

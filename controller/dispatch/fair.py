@@ -11,6 +11,7 @@ all, so that nothing waits for ever.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controller.model import Priority, Waiting
@@ -74,12 +75,18 @@ class FairQueue:
         tenant.queues[run.priority][run.run_id] = self._number
         self._places[run.run_id] = run
 
-    def take(self, *, batch_too: bool = True) -> Waiting | None:
-        """The run that begins next; it is charged to its tenant, provisionally, until `done`."""
+    def take(
+        self, *, batch_too: bool = True, places: Callable[[str], int | None] = lambda _: None
+    ) -> Waiting | None:
+        """The run that begins next; it is charged to its tenant, provisionally, until `done`. A tenant that has as many
+        runs at work as it has places is passed over, and keeps its turn."""
         allowed = tuple(Priority) if batch_too else (Priority.INTERACTIVE, Priority.NORMAL)
         best: tuple[float, str, Priority, str] | None = None
         for tenant_id, tenant in self._tenants.items():
-            if (best is None or tenant.served < best[0]) and (head := tenant.next(allowed)) is not None:
+            if best is not None and tenant.served >= best[0]:
+                continue
+            most = places(tenant_id)
+            if (most is None or tenant.at_work < most) and (head := tenant.next(allowed)) is not None:
                 best = tenant.served, tenant_id, *head
         if best is None:
             return None

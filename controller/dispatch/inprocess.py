@@ -19,12 +19,18 @@ _log = structlog.get_logger(__name__)
 
 class InProcessDispatcher:
     """See dispatch.base.Dispatcher. `execute` runs one run to its end, or says in how many seconds it is to be looked
-    at again; `kill` ends one that is running.
+    at again; `kill` ends one that is running. `places`: how many runs of a tenant may be at work, None: any number.
     """
 
     def __init__(
-        self, workers: int, execute: Callable[[str], float | None], kill: Callable[[str], bool]
+        self,
+        workers: int,
+        execute: Callable[[str], float | None],
+        kill: Callable[[str], bool],
+        places: Callable[[str], int | None] = lambda _: None,
     ) -> None:
+        self._places = places
+        self._held = False
         self._execute = execute
         self._kill = kill
         self._queue = FairQueue()
@@ -56,9 +62,22 @@ class InProcessDispatcher:
             self._queue.remove(run_id)
         self._kill(run_id)
 
+    def hold(self, held: bool) -> None:
+        with self._changed:
+            self._held = held
+            self._changed.notify_all()
+
+    def look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def capacity(self) -> int:
         with self._changed:
             return max(0, self._workers - len(self._at_work) - len(self._queue))
+
+    def count_at_work(self) -> int:
+        with self._changed:
+            return len(self._at_work)
 
     def position(self, run_id: str) -> int | None:
         with self._changed:
@@ -108,7 +127,9 @@ class InProcessDispatcher:
                 while self._later and self._later[0][0] <= now:
                     self._queue.add(heapq.heappop(self._later)[2])
                 batches = sum(run.priority is Priority.BATCH for run in self._at_work.values())
-                run = self._queue.take(batch_too=batches < self._batch_places)
+                run = None
+                if not self._held:
+                    run = self._queue.take(batch_too=batches < self._batch_places, places=self._places)
                 if run is not None:
                     if run.run_id in self._at_work:  # told of it again while it is at its end: its turn comes later
                         self._queue.done(run.tenant_id, 0.0)

@@ -68,7 +68,7 @@ def engine_findings(info: Mapping[str, Any], version: Mapping[str, Any], setting
         _user_namespaces(options),
         _cgroup(info),
         *_limits(info),
-        _capacity(info, settings),
+        capacity_finding(info, settings),
     ]
 
 
@@ -127,10 +127,11 @@ def _components(version: Mapping[str, Any]) -> Iterator[Finding]:
         package = str((component.get("Details") or {}).get("GitCommit", ""))
         if parse_version(package) is not None:
             text = package
-        yield _component(name, text)
+        yield component_finding(name, text)
 
 
-def _component(name: str, text: str) -> Finding:
+def component_finding(name: str, text: str) -> Finding:
+    """Whether a component is newer than the flaws that are known of it."""
     parsed = parse_version(text)
     if parsed is None:
         return Finding(name, Level.WARNING, f"unknown version {text!r}", f"see that it is a current {name}")
@@ -244,7 +245,8 @@ def _limits(info: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _capacity(info: Mapping[str, Any], settings: Settings) -> Finding:
+def capacity_finding(info: Mapping[str, Any], settings: Settings) -> Finding:
+    """Whether all runs at once fit into the memory; `info` as Docker has it: MemTotal, NCPU."""
     total, cores = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
     wanted = settings.workers * settings.memory_bytes
     found = f"{cores} cores, {total / 2**30:.1f} GiB of memory for {settings.workers} runs at once"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _CALL_SECONDS = 10
 _PROBE_SECONDS = 30
-_UNIX = ("unix://", "http+unix://")
 
 
 class Level(StrEnum):
@@ -49,20 +48,29 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that runs depend on, the host first, then the engine, then a real container."""
     from controller.doctor.host import host_findings, read_host
+    from controller.engines.choice import choose
 
-    return [*host_findings(read_host(settings.data_dir), settings), *_examine_engine(settings)]
+    choice = choose(settings)
+    findings = host_findings(read_host(settings.data_dir), settings)
+    findings.append(Finding("engine", Level.OK, f"{choice.engine}, because {choice.why}"))
+    if choice.engine == "docker":
+        return [*findings, *_examine_docker(settings)]
+    from controller.doctor.oci import oci_findings
+
+    return [*findings, *oci_findings(settings)]
 
 
-def _examine_engine(settings: Settings) -> Iterator[Finding]:
+def _examine_docker(settings: Settings) -> Iterator[Finding]:
     import docker
     import requests
     from docker.errors import DockerException
 
     from controller.doctor.engine import clock_finding, engine_findings
+    from controller.engines.docker_address import docker_address, knock
 
-    address = engine_address()
+    address = docker_address()
     try:
-        _knock(address)
+        knock(address, _CALL_SECONDS)
         with contextlib.closing(docker.from_env(timeout=_CALL_SECONDS)) as client:
             before = time.time()
             info, version = client.info(), client.version()
@@ -81,26 +89,12 @@ def _examine_engine(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def engine_address() -> str:
-    """Where the docker SDK will look for the daemon: DOCKER_HOST or the default socket."""
-    from docker.utils import kwargs_from_env
-
-    return str(kwargs_from_env().get("base_url") or "unix:///var/run/docker.sock")
-
-
-def _knock(address: str) -> None:
-    """Connect to a daemon's Unix socket, for the system's own reason if that fails. Raises OSError."""
-    if not address.startswith(_UNIX):
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_CALL_SECONDS)
-        probe.connect(address.partition("://")[2])
-
-
 def _address_findings(address: str) -> Iterator[Finding]:
     from docker.context.config import get_current_context_name
 
-    if not address.startswith(_UNIX):
+    from controller.engines.docker_address import UNIX
+
+    if not address.startswith(UNIX):
         yield Finding(
             "docker address",
             Level.ERROR,

@@ -122,6 +122,9 @@ class Engine(Protocol):
     def kill(self, run_id: str) -> bool:
         """End a running sandbox now; False when this engine is not running it. Safe to call at any time."""
 
+    def warm(self) -> WarmState | None:
+        """What stands ready, told at once: nobody is asked. None where every run has a plain start."""
+
     def sweep(self, run_id: str | None = None) -> int:
         """Remove what a crash left: sandboxes of ours that no call of `run` is working on. Returns how many.
 

@@ -6,6 +6,9 @@ A controller that sees no host cgroups (in a container without /sys/fs/cgroup) r
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,9 +69,65 @@ def reader(container_id: str, parent: str, *, version: str, driver: str, root: P
         place = f"{_slice_path(parent)}/docker-{container_id}.scope"
     else:
         place = f"{parent.strip('/')}/{container_id}"
+    return _reader_of(place, version, root)
+
+
+def oci_reader(name: str, *, version: str, driver: str, root: Path = ROOT) -> CgroupReader:
+    """The counters of a container of the oci engine."""
+    return _reader_of(_oci_place(name, driver), version, root)
+
+
+def _reader_of(place: str, version: str, root: Path) -> CgroupReader:
     if version == "2":
         return CgroupReader(cpu=root / place, memory=root / place, unified=True)
     return CgroupReader(cpu=root / "cpuacct" / place, memory=root / "memory" / place, unified=False)
+
+
+def oci_path(name: str, driver: str) -> str:
+    """Where a container is to be, in the words of config.json's cgroupsPath."""
+    if driver == "systemd":
+        return f"{parent_name(driver)}:airlock:{name}"
+    return f"{parent_name(driver)}/{name}"
+
+
+def _oci_place(name: str, driver: str) -> str:
+    if driver == "systemd":
+        return f"{_slice_path(parent_name(driver))}/airlock-{name}.scope"
+    return f"{parent_name(driver).strip('/')}/{name}"
+
+
+def clear_oci(name: str, *, driver: str, seconds: float) -> bool:
+    """Kill whatever is in a container's cgroups, and remove them; whether they are gone. For what nobody looks after.
+
+    A process that is only waiting to be collected by its parent counts as gone, for the kernel as well.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.001
+    while places := _existing(_oci_place(name, driver)):
+        for pid in _members(places):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for place in places:
+            with suppress(OSError):  # busy as long as one is in it
+                place.rmdir()
+        if time.monotonic() > deadline:
+            return not _existing(_oci_place(name, driver))
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return True
+
+
+def _existing(place: str) -> list[Path]:
+    """The directories of one cgroup: one for each hierarchy that is mounted."""
+    paths = [Path(mount) / place for root, mount, _, _ in _mounts() if root == "/"]
+    return [path for path in paths if path.is_dir()]
+
+
+def _members(places: list[Path]) -> set[int]:
+    found: set[int] = set()
+    for place in places:
+        with suppress(OSError):
+            found |= {int(pid) for pid in (place / "cgroup.procs").read_text().split()}
+    return found
 
 
 def procs_files(pid: int) -> list[Path]:

@@ -9,49 +9,33 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
 from docker.errors import ImageNotFound
 
-from controller.engines.base import Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec
+from controller.engines.base import Ended, EngineInfo, LogSink, SandboxResult, SandboxSpec, WarmState
 from controller.engines.docker_daemon import Daemon, translated
 from controller.engines.docker_files import read_image_file
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL, WARM_LABEL, create_request
+from controller.engines.docker_request import create_request
 from controller.engines.docker_stream import Attachment
 from controller.engines.docker_warm import DockerMaker
 from controller.engines.docker_witness import Witness, outlived
 from controller.engines.following import follow
-from controller.engines.launcher import NoFork, exit_code
 from controller.engines.uids import UidPool
-from controller.engines.warm import Kind, Warm
-from controller.engines.warm_pool import WarmPool
+from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL, WARM_LABEL
+from controller.engines.warm import Warm
+from controller.engines.warm_start import FORKABLE, WarmPolicy, WarmStarts
 from controller.errors import EngineError, EngineUnavailable
 from controller.failpoints import failpoint
-from controller.model import Limits, Usage
+from controller.model import Usage
 
 _log = structlog.get_logger(__name__)
 
-ORPHAN_SECONDS = 600
-"""A container this long past its deadline belongs to a server that is gone: any server's sweep removes it."""
 _GRACE_SECONDS = 15
 """For the sandboxes to end when the engine is closed."""
-_FORKABLE = ("runc", "crun")
-"""Runtimes whose containers a process of the host can enter."""
-
-
-@dataclass(frozen=True)
-class WarmPolicy:
-    """How many containers are kept ready, where their files lie, and for which image and limits one always is."""
-
-    size: int
-    directory: Path
-    image: str
-    limits: Limits
-    longest_seconds: float
-    """That any run may take."""
 
 
 @dataclass
@@ -87,17 +71,16 @@ class DockerEngine:
         self._live: dict[str, _Sandbox] = {}
         self._lock = threading.Lock()
         self._epoch = time.time() - time.monotonic()
-        self._plain_starts = 0
-        self._pool = self._warm_pool(warm) if warm is not None and warm.size and runtime in _FORKABLE else None
+        self._warm = self._warm_starts(warm) if warm is not None and warm.size and runtime in FORKABLE else None
 
-    def _warm_pool(self, policy: WarmPolicy) -> WarmPool:
+    def _warm_starts(self, policy: WarmPolicy) -> WarmStarts:
         maker = DockerMaker(self._daemon, self._instance, self._runtime, self._clock, policy.longest_seconds)
 
-        def expected() -> Kind:
+        def digest(image: str) -> str:
             with translated():
-                return Kind.of(self._daemon.digest(policy.image), policy.limits)
+                return self._daemon.digest(image)
 
-        return WarmPool(maker, policy.directory, policy.size, self._uids, expected)
+        return WarmStarts(policy, maker, self._uids, digest)
 
     # -- the verbs ---------------------------------------------------------------------------------------------
 
@@ -127,8 +110,11 @@ class DockerEngine:
                 "process_limit": bool(info.get("PidsLimit")),
                 "cpu_limit": bool(info.get("CpuCfsQuota")),
             },
-            warm=None if self._pool is None else replace(self._pool.state(), plain=self._plain_starts),
+            warm=self.warm(),
         )
+
+    def warm(self) -> WarmState | None:
+        return None if self._warm is None else self._warm.state()
 
     def image_file(self, image: str, path: str, limit_bytes: int) -> bytes:
         with translated():
@@ -172,7 +158,7 @@ class DockerEngine:
             # Taken after the list: a sandbox that is being made meanwhile is in it, or not in the list.
             with self._lock:
                 live = {sandbox.spec.name for sandbox in self._live.values()}
-            live |= self._pool.names() if self._pool is not None else set()
+            live |= self._warm.names() if self._warm is not None else set()
             removed, kept = 0, 0
             for container in found:
                 name, labels = container["Names"][0].lstrip("/") if container.get("Names") else "", container["Labels"]
@@ -196,8 +182,8 @@ class DockerEngine:
         deadline = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < deadline and self._live:
             time.sleep(0.02)
-        if self._pool is not None:
-            self._pool.close()
+        if self._warm is not None:
+            self._warm.close()
         self._daemon.close()
 
     # -- one run, step by step -----------------------------------------------------------------------------------
@@ -205,9 +191,11 @@ class DockerEngine:
     def _run(self, sandbox: _Sandbox, sink: LogSink) -> SandboxResult:
         began = time.monotonic()
         witness, digest = self._daemon.witness(), self._daemon.digest(sandbox.spec.image)
-        sandbox.warm = self._warm(sandbox.spec, digest)
-        if sandbox.warm is not None:
-            return self._run_warm(sandbox, sandbox.warm, witness, began, sink)
+        warm = self._warm.take(sandbox.spec, digest) if self._warm is not None else None
+        if self._warm is not None and warm is not None:
+            sandbox.warm, sandbox.asked_for = warm, True
+            believe = partial(_require_own_death, witness=witness)
+            return self._warm.run(warm, sandbox.spec, sink, sandbox.killed, began=began, believe=believe)
         with self._uids.take() as uid:
             try:
                 return self._run_plain(sandbox, uid, digest, witness, began, sink)
@@ -216,54 +204,6 @@ class DockerEngine:
                     # By name when there is no id: creation may have worked although its answer was lost.
                     self._daemon.remove(sandbox.container_id or sandbox.spec.name)
                     failpoint("container_removed")
-
-    def _warm(self, spec: SandboxSpec, digest: str) -> Warm | None:
-        """A container that stands ready with the run's files in it; None when a plain start has to do."""
-        if self._pool is None or not spec.warm:
-            return None
-        try:
-            warm = self._pool.take(digest, spec.limits)
-            try:
-                warm.lay_in(spec)
-            except OSError:
-                self._pool.discard(warm)
-                raise
-            return warm
-        except (NoFork, OSError) as e:
-            self._plain_starts += 1
-            _log.info("plain_start", run_id=spec.run_id, why=str(e))
-            return None
-
-    def _run_warm(
-        self, sandbox: _Sandbox, warm: Warm, witness: Witness, began: float, sink: LogSink
-    ) -> SandboxResult:
-        assert self._pool is not None  # noqa: S101 - it gave the container
-        spec, fork, counters = sandbox.spec, warm.fork, warm.container.counters
-        sandbox.asked_for = True
-        fork.at_end = counters.sample
-        used_before = counters.sample().cpu_seconds
-        failpoint("container_started")
-        started = time.monotonic()
-        try:
-            ended = follow(fork, counters, sink, sandbox.killed, deadline=started + spec.limits.timeout_seconds)
-            wall = time.monotonic() - started
-            last = counters.last
-            if ended is Ended.EXITED and not last.oom_kills:
-                _require_own_death(exit_code(fork), witness)
-            failpoint("container_ended")
-        finally:
-            if not self._pool.discard(warm):
-                raise EngineError("the sandbox did not end although it was killed")
-            failpoint("container_removed")
-        cpu_seconds = None if last.cpu_seconds is None else last.cpu_seconds - (used_before or 0.0)
-        return SandboxResult(
-            ended=ended,
-            exit_code=fork.exit_code if fork.exit_code is not None else 128 + signal.SIGKILL,
-            out_of_memory=bool(last.oom_kills),
-            digest=warm.kind.digest,
-            start_seconds=started - began,
-            usage=Usage(wall_seconds=wall, cpu_seconds=cpu_seconds, peak_memory_bytes=last.peak_memory_bytes),
-        )
 
     def _run_plain(
         self, sandbox: _Sandbox, uid: int, digest: str, witness: Witness, began: float, sink: LogSink

@@ -15,13 +15,13 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from controller.engines import cgroup
 from controller.engines.docker_witness import Witness, Witnesses
+from controller.engines.walls import SOCKET_BYTES
 from controller.errors import EngineError, EngineUnavailable, ImageMissing
 
 _log = structlog.get_logger(__name__)
 _CALL_SECONDS = 60
 _DIGEST_SECONDS = 1.0
 """So long after an image was built anew, runs may still be given the one before it."""
-_SOCKET_BYTES = 16 << 20
 
 
 class Daemon:
@@ -67,7 +67,7 @@ class Daemon:
         """Of a container that was started, whose script has not: what sockets may hold is bounded first."""
         version, driver = self._cgroups()
         counters = cgroup.reader(container_id, cgroup.parent_name(driver), version=version, driver=driver)
-        counters.bound_socket_buffers(_SOCKET_BYTES)
+        counters.bound_socket_buffers(SOCKET_BYTES)
         return counters
 
     def _cgroups(self) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import time
 from docker import APIClient
 from docker.errors import NotFound
 
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL
+from controller.engines.walls import DEADLINE_LABEL, OWNER_LABEL
 from controller.errors import EngineError
 
 _TAR_BYTES = 64 << 10

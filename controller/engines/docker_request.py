@@ -6,93 +6,38 @@ There are no options to weaken one.
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from controller.engines.base import RUNNER_COMMAND, SandboxSpec
-from controller.engines.uids import FIRST_UID
+from controller.engines.walls import (
+    CPU_SHARES,
+    DEADLINE_LABEL,
+    HOSTNAME,
+    INIT_COMMAND,
+    INIT_UID,
+    LAUNCHER_CAPABILITIES,
+    LAUNCHER_COMMAND,
+    LAUNCHER_MEMORY_BYTES,
+    LAUNCHER_PROCESSES,
+    MASKED_PATHS,
+    OOM_SCORE,
+    OWNER_LABEL,
+    READONLY_PATHS,
+    RUN_LABEL,
+    SHARED_MEMORY_BYTES,
+    WARM_LABEL,
+    environment,
+    launcher_environment,
+    launcher_profile,
+    rlimits,
+    seccomp_profile,
+    work_options,
+)
 from controller.model import Limits
 
-OWNER_LABEL = "airlock.instance"
-RUN_LABEL = "airlock.run"
-DEADLINE_LABEL = "airlock.deadline"
-WARM_LABEL = "airlock.warm"
-INIT_UID = FIRST_UID - 1
-"""Of the first process of a warm container: another user than any run, which so cannot touch it."""
-LAUNCHER_COMMAND = ("/opt/conda/bin/python", "-I", "-B", "-m", "launcher")
-LAUNCHER_CAPABILITIES = ("SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_CHROOT")
-"""To enter a container's namespaces, and to take everything away from a fork."""
-LAUNCHER_CALLS = ("keyctl", "setns")
-"""System calls that a launcher may make beside a sandbox's; its forks take them away from themselves."""
-LAUNCHER_MEMORY_BYTES = 1 << 30
-
-MASKED_PATHS = (
-    # Docker's own list ...
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    # ... and what else tells of the host or of other runs.
-    "/proc/cmdline",
-    "/proc/version",
-    "/proc/partitions",
-    "/proc/diskstats",
-    "/proc/interrupts",
-    "/proc/kallsyms",
-    "/proc/key-users",
-    "/proc/pressure",
-    "/proc/schedstat",
-    "/sys/block",
-    "/sys/class",
-    "/sys/devices/virtual",  # the machine's make and serial numbers, its power meter, its disks by name
-    # Pseudo-terminals come out of one pot for the whole host: a single run could take 3071 of 4096.
-    "/dev/pts",
-)
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-
-@cache
-def seccomp_profile() -> str:
-    """Our allowlist: EPERM for the rest. Docker's default lets io_uring, AF_VSOCK and io_setup through."""
-    text = resources.files("controller.engines").joinpath("seccomp-python.json").read_text()
-    return json.dumps(json.loads(text), separators=(",", ":"))
-
-
-@cache
-def launcher_profile() -> str:
-    """A sandbox's allowlist, and two calls more."""
-    profile = json.loads(seccomp_profile())
-    profile["syscalls"].append({"names": list(LAUNCHER_CALLS), "action": "SCMP_ACT_ALLOW"})
-    return json.dumps(profile, separators=(",", ":"))
-
-
-def environment(limits: Limits) -> list[str]:
-    """All the variables that a sandbox has; nothing is inherited from the server or the image."""
-    return _environment(max(1, int(limits.cpus)))
-
-
-def _environment(threads: int) -> list[str]:
-    return [
-        "PATH=/opt/conda/bin:/usr/bin:/bin",
-        "HOME=/work",
-        "TMPDIR=/work/tmp",
-        "LC_ALL=C.UTF-8",
-        "TZ=UTC",
-        f"OMP_NUM_THREADS={threads}",
-        f"OPENBLAS_NUM_THREADS={threads}",
-        "MPLBACKEND=Agg",
-        "MPLCONFIGDIR=/work/.config/matplotlib",
-        "HOSTNAME",  # a name alone takes a variable away: Docker would add this one by itself
-    ]
+_NO_HOSTNAME = "HOSTNAME"
+"""In the environment a name alone takes a variable away: Docker would add this one by itself."""
 
 
 def create_request(
@@ -110,9 +55,9 @@ def create_request(
         "Entrypoint": [],
         # A uid of its own for each run: kernel quotas per user (inotify, keys, signals) are no channel between runs.
         "User": f"{uid}:{uid}",
-        "Env": environment(spec.limits),
+        "Env": [*environment(spec.limits), _NO_HOSTNAME],
         "WorkingDir": "/work",
-        "Hostname": "sandbox",
+        "Hostname": HOSTNAME,
         "Tty": False,
         "OpenStdin": True,  # the go signal
         "StdinOnce": True,
@@ -137,7 +82,7 @@ def warm_request(
         spec, uid=uid, instance=instance, deadline=deadline, runtime=runtime, cgroup_parent=cgroup_parent
     )
     return request | {
-        "Cmd": ["/bin/sleep", "infinity"],
+        "Cmd": list(INIT_COMMAND),
         "User": f"{INIT_UID}:{INIT_UID}",
         **dict.fromkeys(("OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr"), False),
         "Labels": {OWNER_LABEL: instance, WARM_LABEL: name, DEADLINE_LABEL: str(deadline)},
@@ -156,16 +101,14 @@ def launcher_request(
         "CapAdd": list(LAUNCHER_CAPABILITIES),
         "SecurityOpt": ["no-new-privileges:true", f"seccomp={launcher_profile()}"],
     }
-    limits = [limit for limit in _ulimits(0) if limit["Name"] != "fsize"]
     return {
         "Image": image,
         "Cmd": list(LAUNCHER_COMMAND),
         "Entrypoint": [],
         "User": "0:0",
-        # One thread: a fork takes only one along. Its forks get the threads that their run may have.
-        "Env": [*_environment(1), "JE_ARROW_MALLOC_CONF=background_thread:false"],
+        "Env": [*launcher_environment(), _NO_HOSTNAME],
         "WorkingDir": "/",
-        "Hostname": "sandbox",
+        "Hostname": HOSTNAME,
         "NetworkDisabled": True,
         "StopSignal": "SIGKILL",
         "Healthcheck": {"Test": ["NONE"]},
@@ -179,9 +122,9 @@ def launcher_request(
             **walls,
             "Memory": LAUNCHER_MEMORY_BYTES,
             "MemorySwap": LAUNCHER_MEMORY_BYTES,
-            "OomScoreAdj": 500,  # as its forks
-            "PidsLimit": 64,
-            "Ulimits": limits,
+            "OomScoreAdj": OOM_SCORE,  # as its forks
+            "PidsLimit": LAUNCHER_PROCESSES,
+            "Ulimits": _ulimits(None),
             "Mounts": [_bind(str(directory), "/in", read_only=True)],
         },
     }
@@ -202,11 +145,7 @@ def _host_config(spec: SandboxSpec, uid: int, runtime: str, cgroup_parent: str) 
             _bind(str(spec.input_dir), "/in", read_only=True),
             _bind(str(spec.output_dir), "/out", read_only=False),
         ],
-        # Executable on purpose: wheels in bundles bring shared libraries. Owned by the run, or it could not write.
-        "Tmpfs": {
-            "/work": f"rw,nosuid,nodev,exec,size={limits.work_bytes},nr_inodes={limits.work_inodes},"
-            f"mode=0700,uid={uid},gid={uid}"
-        },
+        "Tmpfs": {"/work": ",".join(work_options(limits, uid))},
     }
 
 
@@ -239,18 +178,17 @@ def _bounds(limits: Limits) -> dict[str, Any]:
         "MemorySwap": limits.memory_bytes,  # the sum with swap: none
         "MemorySwappiness": 0,
         "OomKillDisable": False,
-        "OomScoreAdj": 500,  # the host kills a sandbox before it kills the server
-        "PidsLimit": limits.processes,  # and no RLIMIT_NPROC: it counts per uid, host-wide
+        "OomScoreAdj": OOM_SCORE,
+        "PidsLimit": limits.processes,
         "NanoCpus": int(limits.cpus * 1_000_000_000),
-        "CpuShares": 512,
-        "ShmSize": 64 * 1024 * 1024,
+        "CpuShares": CPU_SHARES,
+        "ShmSize": SHARED_MEMORY_BYTES,
         "Ulimits": _ulimits(limits.output_bytes),
     }
 
 
-def _ulimits(file_bytes: int) -> list[dict[str, Any]]:
-    values = {"nofile": 4096, "core": 0, "fsize": file_bytes, "memlock": 65536, "msgqueue": 0}
-    return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
+def _ulimits(file_bytes: int | None) -> list[dict[str, Any]]:
+    return [{"Name": name, "Soft": value, "Hard": value} for name, value in rlimits(file_bytes).items()]
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.engines.base import STDERR, STDOUT
@@ -37,12 +37,16 @@ class NoFork(Exception):
     """A warm fork could not be had, or was not what it must be: a plain start is to be made instead."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Init:
-    """The first process of a container, held so that its number cannot come to mean another one."""
+    """The first process of a container, held so that its number cannot come to mean another one.
+
+    A kill may come at any time, also when it was let go of: by then its descriptor's number can be another one's.
+    """
 
     pid: int
     pidfd: int
+    _held: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @classmethod
     def of(cls, pid: int, mark: str) -> Init:
@@ -59,15 +63,18 @@ class Init:
 
     def kill(self) -> None:
         """End it, and with it everything in its pid namespace."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        with self._held, suppress(ProcessLookupError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within this time. The kernel ends it last of all in its pid namespace."""
         return _readable(self.pidfd, seconds)
 
     def close(self) -> None:
-        os.close(self.pidfd)
+        with self._held:
+            os.close(self.pidfd)
+            self.pidfd = -1
 
 
 class Fork:

@@ -47,9 +47,8 @@ from controller.sandbox_source import sandbox_source
 from controller.services.backend import now
 from controller.services.execution import job_document
 from controller.services.report import judge, read_report
-from controller.services.submission import BUNDLE, SCRIPT
 from controller.web.documents import Options, run_document
-from controller.workspace import IMAGES, Workspace, output_file
+from controller.workspace import BUNDLE, IMAGES, SCRIPT, Workspace, output_file
 
 LOCAL = "local"
 """The id of every local run: there is one, and it is gone with the command."""
@@ -92,7 +91,7 @@ class LocalRun:
 
     def submit(
         self,
-        script: Path,
+        script: Path | str,
         *,
         dataframe1: Path | StoredTable | None = None,
         dataframe2: Path | StoredTable | None = None,
@@ -100,6 +99,8 @@ class LocalRun:
         options: Mapping[str, Any] | None = None,
     ) -> Run:
         """Start it. Raises LocalRunRefused, UnsendableFile, OSError."""
+        if isinstance(script, str):
+            raise LocalRunRefused(f"{script} is stored on the server: `airlock script source` prints it, for a file")
         wanted = _checked(options or {})
         tables = {port: _file(table) for port, table in ((1, dataframe1), (2, dataframe2)) if table is not None}
         started = now()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import structlog
+
 from controller.failpoints import failpoint
 from controller.model import Run, Waiting
+from controller.services import tally
 from controller.services.backend import Backend
 from controller.workspace import Staging
+
+_log = structlog.get_logger(__name__)
 
 
 def keep(
@@ -22,6 +27,24 @@ def keep(
     `add` writes the row, and whatever belongs to it, in one transaction, and gives the run as it was added; when it
     gives None or raises, nothing of the run is left. `shared` are files that count as somebody else's.
     """
+    with backend.tracing.span("accept", **{"airlock.run_id": run.id}):
+        added = _keep(backend, staging, run, add, shared)
+    if added is None:
+        return None
+    failpoint("run_added")
+    _log.info("run_accepted", run_id=added.id, tenant_id=added.tenant_id)
+    if added.status.final:
+        tally.ended(backend, added)
+    else:
+        backend.tracing.remember(added.id)
+        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
+        failpoint("run_dispatched")
+    return added
+
+
+def _keep(
+    backend: Backend, staging: Staging, run: Run, add: Callable[[Run], Run | None], shared: Collection[str]
+) -> Run | None:
     workspace = backend.workspaces.of(run.id)
     staging.seal(workspace.root)
     failpoint("inputs_sealed")
@@ -33,10 +56,4 @@ def keep(
     finally:
         if added is None:
             workspace.remove()
-    if added is None:
-        return None
-    failpoint("run_added")
-    if not added.status.final:
-        backend.dispatcher.submit(Waiting(run_id=added.id, tenant_id=added.tenant_id, priority=added.priority))
-        failpoint("run_dispatched")
     return added

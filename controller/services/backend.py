@@ -7,17 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from controller.config import Settings
 from controller.dispatch.base import Dispatcher
 from controller.dispatch.news import News
 from controller.engines.base import Engine
 from controller.errors import Busy
+from controller.metrics import Metrics
+from controller.people import People
 from controller.services.notary import Notary
+from controller.services.places import Places
+from controller.services.traffic import Traffic
+from controller.store.audit_store import Audit
 from controller.store.base import Claim, Store
 from controller.store.batch_store import Batches
 from controller.store.dataset_store import Datasets
+from controller.store.endpoint_store import Endpoints
+from controller.store.script_store import Scripts
+from controller.store.state_store import State
+from controller.store.tenant_store import Tenants
+from controller.tracing import Tracing
 from controller.workspace import Workspaces
+
+if TYPE_CHECKING:  # they work with the backend themselves
+    from controller.services.audit import Refusals
+    from controller.services.keys import Uses
+    from controller.services.mode import CurrentMode
+    from controller.services.quotas import Buckets
 
 LEASE_SECONDS = 60.0
 """A run whose owner has not said for so long that it executes it belongs to nobody."""
@@ -34,6 +51,11 @@ class Backend:
     store: Store
     datasets: Datasets
     batches: Batches
+    tenants: Tenants
+    audit: Audit
+    state: State
+    scripts: Scripts
+    endpoints: Endpoints
     workspaces: Workspaces
     engine: Engine
     dispatcher: Dispatcher
@@ -41,10 +63,20 @@ class Backend:
     conversions: threading.Semaphore
     waiters: threading.Semaphore
     notary: Notary
+    metrics: Metrics
+    tracing: Tracing
     owner: str
     """This process, as the rows name who executes a run."""
+    people: People
+    places: Places
+    mode: CurrentMode
+    refusals: Refusals
+    uses: Uses
+    buckets: Buckets
     pumps: tuple[threading.Lock, ...] = field(default_factory=lambda: tuple(threading.Lock() for _ in range(64)))
     """Of those who would take the same batch further, one does (services/pump.py)."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """The calls of endpoints that are at work, and the counts that are not written down yet."""
     first_seen: dict[str, float] = field(default_factory=dict)
     """Runs that wait for an engine that is away, since when by time.monotonic()."""
 

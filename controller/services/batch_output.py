@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from controller.errors import Busy, Conflict, ConversionFailed, EngineError, Gone, NotFound
 from controller.model import Caller, Format, Input, Job, Part, Priority, Reason, Run, Status, TaskKind
-from controller.services import runs
+from controller.services import quotas, runs
 from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.batches import NO_BATCH, get
@@ -76,7 +76,7 @@ def _complete(backend: Backend, batch: Batch, *, partial: bool) -> list[tuple[in
 
 def _begin(backend: Backend, batch: Batch, results: list[tuple[int, str]], format: Format) -> str:
     """Accept the run that puts them together; its id, or that of the one that somebody else began meanwhile."""
-    settings = backend.settings
+    settings, share = backend.settings, quotas.of(backend, batch.tenant_id)
     inputs = tuple(Input(port=1, format=Format.ARROW, part=f"part-{number:06d}") for number, _ in results)
     formats = tuple(dict.fromkeys((Format.ARROW, format)))
     run = Run(
@@ -85,7 +85,7 @@ def _begin(backend: Backend, batch: Batch, results: list[tuple[int, str]], forma
         status=Status.QUEUED,
         attempt=0,
         job=Job(task=TaskKind.CONCATENATE, inputs=inputs, output_formats=formats),
-        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes),
+        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes, quotas=share),
         environment=ENVIRONMENT,
         script_sha256="",
         priority=Priority.INTERACTIVE,
@@ -96,7 +96,7 @@ def _begin(backend: Backend, batch: Batch, results: list[tuple[int, str]], forma
 
     def add(run: Run) -> Run | None:
         nonlocal present
-        present = backend.batches.begin_output(run, settings.max_queued_runs)
+        present = backend.batches.begin_output(run, settings.max_queued_runs, share)
         return run if present == run.id else None
 
     with backend.workspaces.stage() as staging:
@@ -107,7 +107,7 @@ def _begin(backend: Backend, batch: Batch, results: list[tuple[int, str]], forma
             raise Gone("a result of this batch was removed in this moment") from None
         keep(backend, staging, run, add, shared=staging.names())
     if present is None:
-        raise Busy("the batch goes on again, or too many runs wait: ask again later")
+        raise Busy("the batch goes on again, too many runs wait, or a quota is spent: ask again later")
     return present
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from controller.errors import InvalidRequest, TooManyRuns
-from controller.model import Caller, Format, Input, Job, Priority, Reading, Run, Slice, Status, TaskKind, Word
-from controller.services import pump
+from controller.model import Caller, Format, Input, Job, Priority, Quotas, Reading, Run, Slice, Status, TaskKind, Word
+from controller.services import pump, quotas
 from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.batches import get
 from controller.services.datasets import DatasetFile, link, resolve
-from controller.services.reuse import content_digest
+from controller.services.mode import require_open
+from controller.services.reuse import request_digest
 from controller.services.submission import ENVIRONMENT, Submission, first_of, new_run
 from controller.services.tenants import new_id
 from controller.store.base import Added, Idempotent
@@ -57,28 +58,37 @@ def submit(
     InvalidRequest, NotFound, Conflict, TooLarge, TooManyRuns, StorageFull: nothing was accepted, nothing is left.
     """
     _check(backend, wanted)
-    model = new_run(backend, caller, staging, wanted.each)
     batch_id = new_id("bat")
     idempotent = None
     if key is not None:
         asked = wanted.model_dump(mode="json") | {"what": "batch"}
-        payload = content_digest(model, staging, asked)
+        payload = request_digest(staging, asked)
         idempotent = Idempotent(
             tenant_id=caller.tenant_id, key=key, payload_sha256=payload, resource_id=batch_id, created_at=now()
         )
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
+    require_open(backend)
+    model = new_run(backend, caller, staging, wanted.each, new_id("run"))
+    if wanted.parameter is not None and wanted.parameter in model.job.parameters:
+        refuse("batch.parameter", f"{wanted.parameter!r} is a parameter of the script already")
     tables = _Tables(backend, caller, wanted)
     batch = _batch(batch_id, model, wanted, tables)
-    added = _store(backend, staging, batch, tables, idempotent)
+    share = quotas.of(backend, caller.tenant_id)
+    added = _store(backend, share, staging, batch, tables, idempotent)
     if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         return get(backend, caller, first_of(backend, idempotent) or ""), False
+    if added in (Added.STORAGE_SPENT, Added.SECONDS_SPENT, Added.NO_TENANT):
+        raise quotas.refusal(backend, model, share, added)
     if added is not Added.ADDED:
         limit = backend.settings.max_batches
         raise TooManyRuns(
             f"{limit} batches of yours have not ended, or too many runs wait: try again later",
             code="too_many_batches",
+            quota="batches",
             limit=limit,
+            value=1,
+            used=limit,
         )
     pump.go_on(backend, caller.tenant_id, batch_id)
     return get(backend, caller, batch_id), True
@@ -91,8 +101,6 @@ def _check(backend: Backend, wanted: BatchSubmission) -> None:
     if not wanted.source.datasets:
         refuse("batch.datasets", "is empty: a batch has one item at least")
     _check_count(backend, "batch.datasets", len(wanted.source.datasets))
-    if wanted.parameter is not None and wanted.parameter in wanted.each.parameters:
-        refuse("batch.parameter", f"{wanted.parameter!r} is one of options.parameters already")
 
 
 def _check_count(backend: Backend, where: str, count: int) -> None:
@@ -179,6 +187,7 @@ def _batch(batch_id: str, model: Run, wanted: BatchSubmission, tables: _Tables) 
             limits=model.limits,
             environment=model.environment,
             script_sha256=model.script_sha256,
+            script=model.script,
             at_most_once=model.at_most_once,
             parameter=wanted.parameter,
         ),
@@ -192,7 +201,12 @@ def _batch(batch_id: str, model: Run, wanted: BatchSubmission, tables: _Tables) 
 
 
 def _store(
-    backend: Backend, staging: Staging, batch: Batch, tables: _Tables, idempotent: Idempotent | None
+    backend: Backend,
+    share: Quotas,
+    staging: Staging,
+    batch: Batch,
+    tables: _Tables,
+    idempotent: Idempotent | None,
 ) -> Added | None:
     """The files, then the rows: all of them or none."""
     settings, files = backend.settings, backend.workspaces.of_batch(batch.id)
@@ -208,6 +222,7 @@ def _store(
             settings.max_queued_runs,
             idempotent,
             settings.max_batches,
+            share,
         )
         return group_run if added is Added.ADDED else None
 
@@ -219,14 +234,14 @@ def _store(
         else:
             with backend.workspaces.stage() as source:
                 link(source, pump.TABLE, tables.first)
-                keep(backend, source, _group_run(backend, batch, tables), add)
+                keep(backend, source, _group_run(backend, share, batch, tables), add)
     finally:
         if added is not Added.ADDED:
             files.remove()
     return added
 
 
-def _group_run(backend: Backend, batch: Batch, tables: _Tables) -> Run:
+def _group_run(backend: Backend, share: Quotas, batch: Batch, tables: _Tables) -> Run:
     """Limits are the largest there are: what is executed is no tenant's script, and the whole table is read."""
     settings = backend.settings
     source = Input(port=1, format=Format.ARROW, dataset=tables.first.use)
@@ -236,7 +251,7 @@ def _group_run(backend: Backend, batch: Batch, tables: _Tables) -> Run:
         status=Status.QUEUED,
         attempt=0,
         job=Job(task=TaskKind.GROUP, inputs=(source,), group_by=tables.source.column),
-        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes),
+        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes, quotas=share),
         environment=ENVIRONMENT,
         script_sha256="",
         priority=Priority.NORMAL,

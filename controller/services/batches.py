@@ -10,7 +10,9 @@ from datetime import datetime
 from controller.errors import Busy, Conflict, NotFound
 from controller.model import Caller
 from controller.services import pump
+from controller.services.audit import entry
 from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
+from controller.store.audit_store import Entry
 from controller.store.batch_store import (
     Batch,
     BatchPage,
@@ -77,7 +79,7 @@ def wait(
 def cancel(backend: Backend, caller: Caller, batch_id: str) -> Batch:
     """Stop what of it is under way, and begin nothing more. Conflict when it has ended."""
     batch = get(backend, caller, batch_id)
-    if not backend.batches.request_cancel(caller.tenant_id, batch_id):
+    if not backend.batches.request_cancel(caller.tenant_id, batch_id, entry(caller, "batch.cancel", batch_id)):
         raise Conflict(f"the batch has ended already: its status is {get(backend, caller, batch_id).status}")
     pump.advance(backend, batch.tenant_id, batch.id)
     return get(backend, caller, batch_id)
@@ -88,7 +90,7 @@ def retry(backend: Backend, caller: Caller, batch_id: str) -> Batch:
     batch = get(backend, caller, batch_id)
     if batch.status is BatchStatus.FAILED:
         raise Conflict("the batch could not be prepared, so it has no items: `error` says why; make another one")
-    retried = backend.batches.retry(caller.tenant_id, batch_id, now())
+    retried = backend.batches.retry(caller.tenant_id, batch_id, now(), entry(caller, "batch.retry", batch_id))
     if retried is None:
         raise Conflict("the batch has not ended: wait for it, or cancel it first")
     if not retried.items:
@@ -102,13 +104,13 @@ def retry(backend: Backend, caller: Caller, batch_id: str) -> Batch:
 def delete(backend: Backend, caller: Caller, batch_id: str) -> None:
     """Forget the batch and all its runs. Conflict when it has not ended."""
     get(backend, caller, batch_id)
-    if not forget(backend, caller.tenant_id, batch_id):
+    if not forget(backend, caller.tenant_id, batch_id, entry(caller, "batch.delete", batch_id)):
         raise Conflict("the batch has not ended, or its output is being put together: cancel it, or wait")
 
 
-def forget(backend: Backend, tenant_id: str, batch_id: str) -> bool:
+def forget(backend: Backend, tenant_id: str, batch_id: str, done: Entry | None = None) -> bool:
     """Remove it, rows first; False when it may not be removed now."""
-    deleted = backend.batches.delete(tenant_id, batch_id)
+    deleted = backend.batches.delete(tenant_id, batch_id, done)
     for run_id in deleted.run_ids:
         backend.workspaces.of(run_id).remove()
     if deleted.done:

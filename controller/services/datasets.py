@@ -11,6 +11,7 @@ from typing import NamedTuple
 from controller.errors import Conflict, NotFound
 from controller.model import Caller, Column, DatasetStatus, DatasetUse, Format, Run
 from controller.services import runs
+from controller.services.audit import entry
 from controller.services.backend import Backend, now
 from controller.store.dataset_store import Dataset, DatasetPage, VersionPage
 from controller.workspace import Staging
@@ -133,7 +134,8 @@ def delete(backend: Backend, caller: Caller, name: str, version: int | None) -> 
 
     NotFound; Conflict `dataset_in_use` while a batch goes on that takes its items from it.
     """
-    removed = backend.datasets.delete(caller.tenant_id, name, version, now())
+    done = entry(caller, "dataset.delete", name=name, version=version)
+    removed = backend.datasets.delete(caller.tenant_id, name, version, now(), done)
     if removed is None:
         raise NotFound(NO_DATASET)
     if removed.users:

@@ -38,7 +38,7 @@ from controller.model import (
     Timings,
 )
 from controller.runlog import RunLog
-from controller.services import pump, receipts
+from controller.services import pump, quotas, receipts, tally
 from controller.services.backend import Backend, now
 from controller.services.claimed import cancelled, failure, finish, release
 from controller.services.report import Wanted, engine_failed, judge, read_report
@@ -47,6 +47,8 @@ from controller.workspace import IMAGES, Outputs, Workspace, disk_errors, output
 
 AWAY_SECONDS = 2.0
 """Until a run is tried again that could not be begun: the engine did not answer, or the disk took nothing."""
+PLACE_SECONDS = 1.0
+"""Until a run is looked at again whose tenant had no place for it: by then the dispatcher knows, too."""
 LONGEST_PAUSE_SECONDS = 300.0
 """Before a further attempt, however many there were."""
 _log = structlog.get_logger(__name__)
@@ -58,9 +60,9 @@ def execute(backend: Backend, run_id: str) -> float | None:
     Gives the seconds after which it is to be tried again, when it is queued again: the engine did not answer, or
     failed while it ran (docs/runs.md, What is tried again). None otherwise.
     """
-    run = backend.store.claim(run_id, backend.claim(), now())
+    run = backend.store.claim(run_id, backend.claim(), now(), backend.settings.quotas())
     if run is None:
-        return None
+        return _place_seconds(backend, run_id)
     failpoint("run_claimed")
     backend.news.changed(run.id)
     began = time.monotonic()
@@ -89,6 +91,13 @@ def execute(backend: Backend, run_id: str) -> float | None:
         outcome = engine_failed("the server was stopped while it ran, and it may not be begun again (at_most_once)")
     _end(backend, run, outcome, time.monotonic() - began)
     return None
+
+
+def _place_seconds(backend: Backend, run_id: str) -> float | None:
+    """When to look again at a run that nobody could claim, because its tenant has no place for it; None when somebody
+    has it."""
+    run = backend.store.any_run(run_id)
+    return PLACE_SECONDS if run is not None and run.status is Status.QUEUED else None
 
 
 def _may_wait(backend: Backend, run: Run) -> bool:
@@ -123,6 +132,7 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
         _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
         return
     failpoint("run_finished")
+    tally.executed(backend, run, outcome)
     backend.news.changed(run.id)
     if run.job.task is TaskKind.INGEST:
         _tidy(backend, run)
@@ -155,6 +165,7 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
         input_dir=workspace.input_dir,
         output_dir=workspace.output_dir,
         limits=run.limits,
+        warm=run.tenant_id not in backend.settings.plain_start_tenants,
     )
     documents = run.job.task.documents
     with workspace.outputs(wanted, documents) as outputs:
@@ -192,7 +203,8 @@ def _in_sandbox(
     with disk_errors():
         log = RunLog(workspace.log, spec.limits.log_bytes, spec.attempt, grown)
     try:
-        return backend.engine.run(spec, log.write, still_wanted), log
+        with backend.metrics.engine_errors():
+            return backend.engine.run(spec, log.write, still_wanted), log
     finally:
         log.close()
 
@@ -238,7 +250,8 @@ def aside(
     EngineError when the sandbox could not be had, FileNotFoundError when the run was removed.
     """
     # The run's own memory was enough for the table; its time limit may have been one second.
-    limits = backend.settings.limits(memory_bytes=max(run.limits.memory_bytes, backend.settings.memory_bytes))
+    memory = max(run.limits.memory_bytes, backend.settings.memory_bytes)
+    limits = backend.settings.limits(memory_bytes=memory, quotas=quotas.of(backend, run.tenant_id))
     document, documents = job_document(job.task, job, limits, job.wanted), job.task.documents
     with backend.workspaces.of(run.id).aside(document, tables) as inner:
         spec = SandboxSpec(
@@ -248,9 +261,11 @@ def aside(
             input_dir=inner.input_dir,
             output_dir=inner.output_dir,
             limits=limits,
+            warm=run.tenant_id not in backend.settings.plain_start_tenants,
         )
         with inner.outputs(job.wanted, documents) as outputs:
-            result = backend.engine.run(spec, _forget, lambda: True)
+            with backend.metrics.engine_errors():
+                result = backend.engine.run(spec, _forget, lambda: True)
             if result.ended is Ended.KILLED:
                 raise EngineError("the server is stopping: ask again when it is back")
             yield judge(result, read_report(outputs), outputs, limits, job.wanted, documents), outputs

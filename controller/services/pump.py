@@ -19,22 +19,25 @@ from controller.model import (
     Outcome,
     Part,
     Priority,
+    Quotas,
     Run,
     ScriptError,
     Slice,
     Status,
     Word,
 )
+from controller.services import quotas
 from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.report import engine_failed
+from controller.services.tally import request_cancel
 from controller.services.tenants import new_id
 from controller.store.batch_store import Batch, Begun, Item
-from controller.workspace import Staging
+from controller.workspace import BUNDLE, SCRIPT, Staging
 
 GROUPS = "groups.json"
 GROUPS_BYTES = 8 << 20
-SCRIPT, TABLE = "script.py", "dataframe1"
+TABLE = "dataframe1"
 _LOST = engine_failed("the files of the batch are gone: it cannot be executed any more")
 _log = structlog.get_logger(__name__)
 
@@ -86,8 +89,7 @@ def advance(backend: Backend, tenant_id: str, batch_id: str) -> None:
 
 def _stop(backend: Backend, batch: Batch) -> None:
     for run_id in backend.batches.under_way(batch.id):
-        after = backend.store.request_cancel(batch.tenant_id, run_id, now())
-        backend.dispatcher.cancel(run_id)
+        after = request_cancel(backend, batch.tenant_id, run_id)
         if after is not None and after.status.final:
             backend.news.changed(run_id)
 
@@ -162,12 +164,13 @@ def _begin(backend: Backend, batch: Batch) -> None:
 
 def _begin_item(backend: Backend, batch: Batch, item: Item) -> bool:
     """Give the item a run; False when it is not to have one now."""
-    run = _item_run(batch, item)
+    share = quotas.of(backend, batch.tenant_id)
+    run = _item_run(batch, item, share)
     begun = Begun.NOT_WANTED
 
     def add(run: Run) -> Run | None:
         nonlocal begun
-        begun = backend.batches.begin(run, batch.parallel, backend.settings.max_queued_runs)
+        begun = backend.batches.begin(run, batch.parallel, backend.settings.max_queued_runs, share)
         return run if begun is Begun.BEGUN else None
 
     with backend.workspaces.stage() as staging:
@@ -190,7 +193,7 @@ def _link(backend: Backend, staging: Staging, batch: Batch, item: Item) -> None:
     staging.link(TABLE, table)
     staging.link(SCRIPT, own / SCRIPT)
     if batch.template.job.bundle:
-        staging.link("bundle.zip", own / "bundle.zip")
+        staging.link(BUNDLE, own / BUNDLE)
     for input in batch.template.job.inputs[1:]:
         staging.link(input.file, own / input.file)
 
@@ -200,7 +203,7 @@ def item_file(number: int) -> str:
     return f"{TABLE}-{number}"
 
 
-def _item_run(batch: Batch, item: Item) -> Run:
+def _item_run(batch: Batch, item: Item, share: Quotas) -> Run:
     template = batch.template
     own: dict[str, object] = {"slice": item.slice}
     if item.dataset is not None:
@@ -216,9 +219,10 @@ def _item_run(batch: Batch, item: Item) -> Run:
         status=Status.QUEUED,
         attempt=0,
         job=job,
-        limits=template.limits,
+        limits=quotas.cut(template.limits, share),
         environment=template.environment,
         script_sha256=template.script_sha256,
+        script=template.script,
         priority=Priority.BATCH,
         at_most_once=template.at_most_once,
         batch_id=batch.id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from controller.errors import EngineError
@@ -16,15 +17,16 @@ from controller.services.backend import Backend, now
 from controller.workspace import CHUNK_BYTES, Staging
 
 
-def content_digest(run: Run, staging: Staging, asked: dict[str, Any] | None = None) -> str:
-    """SHA-256 of all that decides a run's result, beside the image: the script, the files, how it is called.
-
-    With `asked`, of a request instead: everything that it asks for.
-    """
-    called = run.job.model_dump(mode="json") if asked is None else asked
-    total = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
-    total.update(f"{run.environment}\0{run.script_sha256}".encode())
+def content_digest(run: Run, staging: Staging) -> str:
+    """SHA-256 of all that decides a run's result, beside the image: the script, the files, how it is called."""
+    called = {"job": run.job.model_dump(mode="json"), "environment": run.environment}
     shared = {input.file for input in run.job.inputs if input.dataset is not None}  # named in the job, by its version
+    return request_digest(staging, called, shared)
+
+
+def request_digest(staging: Staging, asked: dict[str, Any], shared: Collection[str] = ()) -> str:
+    """SHA-256 of a request: what it asks for, and the files that came with it but for the shared ones."""
+    total = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     for name in staging.names():
         if name in shared:
             continue
@@ -45,7 +47,7 @@ def reuse(backend: Backend, run: Run) -> Run | None:
     if run.content_sha256 is None:
         return None
     earlier = backend.store.reusable(run.tenant_id, run.content_sha256)
-    if earlier is None or earlier.outcome is None or earlier.outcome.digest != _present_digest(backend):
+    if earlier is None or earlier.outcome is None or earlier.outcome.digest != present_digest(backend):
         return None
     try:
         backend.workspaces.of(earlier.id).link_results(backend.workspaces.of(run.id))
@@ -60,7 +62,8 @@ def reuse(backend: Backend, run: Run) -> Run | None:
     return run.model_copy(update=ended | kept)
 
 
-def _present_digest(backend: Backend) -> str | None:
+def present_digest(backend: Backend) -> str | None:
+    """The engine's id of the environment's image; None where it cannot say it now."""
     try:
         return backend.engine.check(backend.settings.image).image_digest
     except EngineError:

@@ -13,8 +13,11 @@ from controller.errors import AirlockError, Busy, Conflict, Gone, NotFound
 from controller.failpoints import failpoint
 from controller.model import Caller, Format, Image, Input, Part, Run, Status, TaskKind
 from controller.services import device, pump
-from controller.services.backend import LOOK_SECONDS, Backend, now, waiting
+from controller.services.audit import entry
+from controller.services.backend import LOOK_SECONDS, Backend, waiting
 from controller.services.execution import convert
+from controller.services.tally import request_cancel
+from controller.store.audit_store import Entry
 from controller.store.base import Page, RunFilter
 
 NO_RUN = "there is no run with this id"
@@ -72,8 +75,7 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
     before = get(backend, caller, run_id)
     if before.status.final:
         raise Conflict(f"the run has ended already: its status is {before.status}")
-    after = backend.store.request_cancel(caller.tenant_id, run_id, now())
-    backend.dispatcher.cancel(run_id)
+    after = request_cancel(backend, caller.tenant_id, run_id, entry(caller, "run.cancel", run_id))
     if after is not None and after.status.final:
         backend.news.changed(run_id)
         pump.go_on(backend, caller.tenant_id, after.batch_id)
@@ -83,11 +85,18 @@ def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:
 def delete(backend: Backend, caller: Caller, run_id: str) -> None:
     """Forget everything of a run that has ended: its row first, then its files."""
     get(backend, caller, run_id)
-    if not backend.store.delete_run(caller.tenant_id, run_id):
+    if not forget(backend, caller.tenant_id, run_id, entry(caller, "run.delete", run_id)):
         raise Conflict("the run has not ended: cancel it first")
+
+
+def forget(backend: Backend, tenant_id: str, run_id: str, done: Entry | None = None) -> bool:
+    """As `delete`; False when the run has not ended, or is not there."""
+    if not backend.store.delete_run(tenant_id, run_id, done):
+        return False
     failpoint("row_deleted")
     backend.workspaces.of(run_id).remove()
     backend.news.changed(run_id)
+    return True
 
 
 def output(backend: Backend, run: Run, port: int, format: Format) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from controller.errors import Conflict, InvalidRequest, TooLarge, TooManyRuns
+from controller.errors import Conflict, InvalidRequest
 from controller.failpoints import failpoint
 from controller.model import (
     Caller,
@@ -21,18 +21,20 @@ from controller.model import (
     Status,
     Word,
 )
+from controller.services import quotas, scripts
 from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.datasets import link, resolve
-from controller.services.reuse import content_digest, reuse
+from controller.services.mode import require_open
+from controller.services.reuse import content_digest, request_digest, reuse
 from controller.services.runs import get
 from controller.services.tenants import new_id
 from controller.store.base import Added, Idempotent
-from controller.workspace import Staging
+from controller.store.script_store import Named, ScriptVersion
+from controller.workspace import BUNDLE, SCRIPT, Staging
 
 ENVIRONMENT = "default"
-SCRIPT, BUNDLE = "script.py", "bundle.zip"
-_REPEATED = ("tenant_id", "job", "limits", "environment", "script_sha256", "priority", "at_most_once")
+_REPEATED = ("tenant_id", "job", "limits", "environment", "script_sha256", "script", "priority", "at_most_once")
 """What a run has in common with the one that it repeats."""
 
 
@@ -46,8 +48,13 @@ class Wanted(Word):
 
 
 class Submission(Word):
-    """What is asked for; the files lie in the staging beside it. A limit that is None is the default's."""
+    """What is asked for; the files lie in the staging beside it. A limit that is None is the default's.
 
+    Of a stored script the staging holds no script and no bundle; options that are not set are that version's.
+    """
+
+    script: Named | None = None
+    endpoint_id: str | None = None
     profile: Profile = Profile.CLASSIC
     environment: str = ENVIRONMENT
     timeout_seconds: float | None = None
@@ -70,18 +77,19 @@ def submit(
     """Accept a run: when this returns, its row and its inputs are on the disk, and it will be executed.
 
     The run, and whether it is new: with an idempotency key that was used before, the first request's run is given.
-    InvalidRequest, TooLarge, TooManyRuns, Conflict, StorageFull: nothing was accepted, nothing is left.
+    InvalidRequest, TooLarge, TooManyRuns, QuotaSpent, NeverAllowed, Conflict, StorageFull, Draining, Maintenance:
+    nothing was accepted, nothing is left.
     """
     failpoint("inputs_received")
-    run = new_run(backend, caller, staging, submission)
-    idempotent = None
+    run_id, idempotent = new_id("run"), None
     if key is not None:
-        payload = content_digest(run, staging, submission.model_dump(mode="json", exclude={"priority"}))
+        payload = request_digest(staging, submission.model_dump(mode="json", exclude={"priority"}))
         idempotent = Idempotent(
-            tenant_id=caller.tenant_id, key=key, payload_sha256=payload, resource_id=run.id, created_at=run.created_at
+            tenant_id=caller.tenant_id, key=key, payload_sha256=payload, resource_id=run_id, created_at=now()
         )
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
+    run = new_run(backend, caller, staging, submission, run_id)
     run = _with_datasets(backend, caller, staging, run, submission.datasets)
     if submission.reuse:
         run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
@@ -107,23 +115,23 @@ def accept(
     backend: Backend, caller: Caller, staging: Staging, run: Run, idempotent: Idempotent | None = None
 ) -> tuple[Run, bool]:
     """Make a run's inputs and its row durable, and have it executed. As `submit`."""
-    added = Added.QUEUE_FULL
+    added, refused, share = Added.QUEUE_FULL, run, quotas.of(backend, run.tenant_id)
 
     def add(run: Run) -> Run | None:
-        nonlocal added
-        run = reuse(backend, run) or run
-        added = backend.store.add_run(run, backend.settings.max_queued_runs, idempotent)
+        nonlocal added, refused
+        refused = run = reuse(backend, run) or run
+        added = backend.store.add_run(run, backend.settings.max_queued_runs, idempotent, share)
         return run if added is Added.ADDED else None
 
-    accepted = keep(backend, staging, run, add)
+    require_open(backend)
+    accepted = keep(backend, staging, run, add, (SCRIPT, BUNDLE) if run.script else ())
     if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         earlier = first_of(backend, idempotent)
         if earlier is None:
             raise Conflict("the first request of this Idempotency-Key was just forgotten: try again", code="key_in_use")
         return get(backend, caller, earlier), False
     if accepted is None:
-        limit = backend.settings.max_queued_runs
-        raise TooManyRuns(f"{limit} runs of yours are waiting, which is the limit: try again later", limit=limit)
+        raise quotas.refusal(backend, refused, share, added)
     return accepted, True
 
 
@@ -142,14 +150,21 @@ def first_of(backend: Backend, wanted: Idempotent) -> str | None:
     return earlier.resource_id
 
 
-def new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission) -> Run:
-    settings = backend.settings
-    script = _checked_script(staging, settings.max_script_bytes)
+def new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission, run_id: str) -> Run:
+    """The run that is asked for, but for the datasets; a stored script's files are taken into the staging.
+
+    InvalidRequest, TooLarge; NotFound when there is no such stored script.
+    """
+    settings, share = backend.settings, quotas.of(backend, caller.tenant_id)
+    stored = None
+    if submission.script is not None:
+        stored = scripts.find(backend, caller, submission.script)
+        scripts.link(backend, staging, stored)
+        submission = _as_stored(submission, stored)
+    script = scripts.checked_script(staging, settings.max_script_bytes)
     if submission.environment != ENVIRONMENT:
         raise InvalidRequest(f"there is no environment {submission.environment!r}; there is {ENVIRONMENT!r}")
-    if submission.bundle and staging.size(BUNDLE) > settings.max_bundle_bytes:
-        size, limit = staging.size(BUNDLE), settings.max_bundle_bytes
-        raise TooLarge(f"the bundle has {size} bytes, the limit is {limit}", limit=limit, value=size)
+    scripts.check_bundle(staging, submission.bundle, settings.max_bundle_bytes)
     job = Job(
         profile=submission.profile,
         dtypes=submission.dtypes,
@@ -159,17 +174,28 @@ def new_run(backend: Backend, caller: Caller, staging: Staging, submission: Subm
         parameters=submission.parameters,
     )
     return Run(
-        id=new_id("run"),
+        id=run_id,
         tenant_id=caller.tenant_id,
         status=Status.QUEUED,
         attempt=0,
         job=job,
-        limits=settings.limits(submission.timeout_seconds, submission.memory_bytes, submission.cpus),
+        limits=settings.limits(submission.timeout_seconds, submission.memory_bytes, submission.cpus, share),
         environment=submission.environment,
         script_sha256=hashlib.sha256(script).hexdigest(),
+        script=scripts.use(stored) if stored else None,
+        endpoint_id=submission.endpoint_id,
         priority=submission.priority,
         at_most_once=submission.at_most_once,
         created_at=now(),
+    )
+
+
+def _as_stored(submission: Submission, stored: ScriptVersion) -> Submission:
+    """The options that the request does not set are the script's own."""
+    own = stored.defaults.model_dump(exclude=submission.model_fields_set)
+    parameters = scripts.arguments(stored, submission.parameters)
+    return submission.model_copy(
+        update=own | {"parameters": parameters, "bundle": stored.bundle_sha256 is not None}
     )
 
 
@@ -183,6 +209,7 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
     if Part.INPUTS in first.removed:
         raise gone
     same = {name: getattr(first, name) for name in _REPEATED}
+    same["limits"] = quotas.cut(first.limits, quotas.of(backend, caller.tenant_id))
     run = Run(id=new_id("run"), status=Status.QUEUED, attempt=0, created_at=now(), rerun_of=first.id, **same)
     idempotent = None
     if key is not None:
@@ -199,14 +226,3 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
             get(backend, caller, run_id)  # deleted meanwhile
             raise gone from None
         return accept(backend, caller, staging, run, idempotent)
-
-
-def _checked_script(staging: Staging, limit_bytes: int) -> bytes:
-    size = staging.size(SCRIPT)
-    if size > limit_bytes:
-        detail = f"the script has {size} bytes, the limit is {limit_bytes}; put modules into the bundle"
-        raise TooLarge(detail, code="script_too_large", limit=limit_bytes, value=size)
-    script = staging.read(SCRIPT, limit_bytes)
-    if not script.strip():
-        raise InvalidRequest("the script is empty", errors=[{"where": "script", "message": "is empty"}])
-    return script

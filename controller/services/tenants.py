@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import re
 import secrets
-import zlib
 from datetime import datetime
 from pathlib import Path
 
-from controller.errors import Unauthorized
-from controller.model import SCOPES, Caller
-from controller.store.base import Key, Store
+from controller.errors import InvalidRequest, Unauthorized
+from controller.model import SCOPES, Caller, Quotas
+from controller.services.key_text import Minted, key_id, mint, proves, taken
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS
+from controller.store.tenant_store import Key, Tenant, Tenants
 
 DEFAULT_TENANT = "default"
-_KEY = re.compile(r"alk_([a-z0-9]{16})_([A-Za-z0-9]{43})_([0-9a-f]{8})")
-_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+KEY = "alk"
+_NOT_LIVE = "the API key is unknown, expired or revoked"
 
 
 def read_pepper(path: Path) -> bytes:
@@ -33,56 +32,73 @@ def read_pepper(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def first_key(store: Store, pepper: bytes, at: datetime) -> str | None:
-    """At the very first start: the default tenant and a key with every scope. None when there are keys already."""
+def first_key(store: Tenants, pepper: bytes, at: datetime, given: str | None = None) -> str | None:
+    """At the very first start: the default tenant and a key with every scope. None when there are keys already.
+
+    `given` is a key that the operator made, and wants to be this one. InvalidRequest when it is none.
+    """
     if store.has_keys():
         return None
-    tenant_id = store.tenant_named(DEFAULT_TENANT)
-    if tenant_id is None:
-        tenant_id = new_id("ten")
-        store.add_tenant(tenant_id, DEFAULT_TENANT, at)
-    return create_key(store, pepper, tenant_id, "first key", SCOPES, at)
+    minted = mint(KEY, pepper) if given is None else taken(KEY, pepper, given)
+    if minted is None:
+        raise InvalidRequest("what was given as the first API key is none: alk_<id>_<secret>_<checksum> is needed")
+    tenant = store.named(DEFAULT_TENANT)
+    if tenant is None:
+        tenant = Tenant(id=new_id("ten"), name=DEFAULT_TENANT, created_at=at)
+        store.add(tenant, Entry(action="tenant.create", at=at, subject=tenant.id, details={"name": tenant.name}))
+    key = key_of(minted, tenant.id, "first key", SCOPES, at)
+    entry = Entry(action="key.create", at=at, subject=key.id, details={"name": key.name, "scopes": list(SCOPES)})
+    store.add_key(key, 1, entry)
+    return minted.text
 
 
-def create_key(
-    store: Store, pepper: bytes, tenant_id: str, name: str, scopes: tuple[str, ...], at: datetime
-) -> str:
-    """Make a key and return it: the only time that anybody sees it."""
-    key_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(16))
-    secret = "".join(secrets.choice(_ALPHABET) for _ in range(43))
-    body = f"alk_{key_id}_{secret}"
-    store.add_key(
-        Key(id=key_id, tenant_id=tenant_id, name=name, mac=_mac(pepper, body), scopes=scopes, created_at=at)
+def key_of(
+    minted: Minted,
+    tenant_id: str,
+    name: str,
+    scopes: tuple[str, ...],
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> Key:
+    """What is kept of a key: its secret is only in what was minted."""
+    return Key(
+        id=minted.id,
+        tenant_id=tenant_id,
+        name=name,
+        mac=minted.mac,
+        scopes=scopes,
+        created_at=at,
+        expires_at=expires_at,
     )
-    return f"{body}_{_checksum(body)}"
 
 
-def authenticate(store: Store, pepper: bytes, presented: str, at: datetime) -> Caller:
-    """Who presents this key. Unauthorized, in the same words, for every kind of key that is not live."""
-    match = _KEY.fullmatch(presented)
-    body = presented.rpartition("_")[0]
-    if match is None or not hmac.compare_digest(match[3], _checksum(body)):
+def authenticate(
+    store: Tenants, pepper: bytes, presented: str, at: datetime, defaults: Quotas = NO_QUOTAS
+) -> Caller:
+    """Who presents this key. Unauthorized, in the same words, for every kind of key that is not live.
+
+    A suspended tenant's caller says so: what it may do is for others to decide.
+    """
+    id = key_id(KEY, presented)
+    if id is None:
         raise Unauthorized("this is not an API key: check that it was copied whole (alk_<id>_<secret>_<checksum>)")
-    key = store.key(match[1])
-    proof = _mac(pepper, body)
-    if key is None or not hmac.compare_digest(key.mac, proof) or not _live(key, at):
-        raise Unauthorized("the API key is unknown, expired or revoked")
-    return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(key.scopes))
+    found = store.presented(id)
+    if found is None or not proves(pepper, presented, found[0].mac) or not found[0].live(at):
+        raise Unauthorized(_NOT_LIVE)
+    key, tenant = found
+    return standing(Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(key.scopes)), tenant, defaults)
+
+
+def standing(caller: Caller, tenant: Tenant | None, defaults: Quotas = NO_QUOTAS) -> Caller:
+    """The caller, with what holds for its tenant now. Unauthorized when that is being deleted, or gone."""
+    if tenant is None or tenant.deleting_at is not None:
+        raise Unauthorized(_NOT_LIVE)
+    suspended, quotas = tenant.suspended_at is not None, tenant.quotas.over(defaults)
+    return caller.model_copy(
+        update={"suspended": suspended, "requests_per_second": quotas.requests_per_second}
+    )
 
 
 def new_id(prefix: str) -> str:
     """An opaque id with 128 random bits."""
     return f"{prefix}_{secrets.token_hex(16)}"
-
-
-def _live(key: Key, at: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or at < key.expires_at)
-
-
-def _mac(pepper: bytes, body: str) -> str:
-    return hmac.new(pepper, body.encode(), hashlib.sha256).hexdigest()
-
-
-def _checksum(body: str) -> str:
-    """Tells a mistyped key from a wrong one without asking the database, and lets secret scanners be sure."""
-    return f"{zlib.crc32(body.encode()):08x}"

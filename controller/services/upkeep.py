@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from controller.model import Part, Run, Waiting
-from controller.services import batches, pump, receipts
+from controller.services import administration, batches, mode, pump, receipts, tally
 from controller.services.backend import Backend, now
 from controller.services.execution import LONGEST_PAUSE_SECONDS
 from controller.services.report import engine_failed
@@ -22,14 +22,29 @@ _JUMP_SECONDS = 600.0
 _PAUSE_SECONDS = 86_400.0
 
 
+def look_after_tenants(backend: Backend) -> None:
+    """What every second needs: places as the rows have them, what requests left to be written down, deletions."""
+    if backend.places.refresh():
+        backend.dispatcher.look_again()
+    backend.uses.flush()
+    backend.refusals.flush()
+    administration.go_on_deleting(backend)
+
+
 def take_up(backend: Backend) -> None:
     """At the start of the only server on this data directory: nothing is executed yet, so whatever says that it is was
     interrupted.
 
     Such a run is begun again, or ended when it may not be (Store.recover says which). Files that no row knows go.
     """
+    mode.take_up(backend)
+    backend.places.refresh()
     ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=True)
-    strays = backend.workspaces.remove_strays(backend.store.known_runs, backend.batches.known)
+    tally.given_up(backend, ended)
+    strays = backend.workspaces.remove_strays(
+        backend.store.known_runs, backend.batches.known, backend.scripts.known
+    )
+    backend.metrics.leaks("files", strays)
     queued = _submit_waiting(backend)
     pump.go_on_with_all(backend)
     _log.info("started", queued=queued, ended=len(ended), strays=strays)
@@ -39,10 +54,12 @@ def keep_leases(backend: Backend, at_work: Collection[str]) -> None:
     """Say of what is executed that it is; take up what nobody says it of, and what the dispatcher was not told."""
     backend.store.renew(at_work, backend.claim())
     ended = backend.store.recover(backend.settings.max_attempts, _LOST, now(), all_owners=False)
+    tally.given_up(backend, ended)
     for run_id in ended:
         _log.warning("lease_ended", run_id=run_id)
         backend.news.changed(run_id)
     _submit_waiting(backend)
+    backend.traffic.write(backend.endpoints)
     tidy(backend)
     pump.go_on_with_all(backend)
 
@@ -101,6 +118,7 @@ def remove_old(backend: Backend, calendar: Calendar) -> None:
             for run in runs:
                 store.delete_run(run.tenant_id, run.id)
                 backend.workspaces.of(run.id).remove()
+        backend.endpoints.forget_jobs(moment - timedelta(seconds=settings.keep_runs_seconds))
         for batch in backend.batches.expired(moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
             batches.forget(backend, batch.tenant_id, batch.id)
     if settings.keep_bytes is not None:

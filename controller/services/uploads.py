@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Literal
 
-from controller.errors import ConditionFailed, Conflict, InvalidRequest, TooManyRuns
+from controller.errors import ConditionFailed, Conflict, InvalidRequest
 from controller.failpoints import failpoint
 from controller.model import (
     Caller,
@@ -23,13 +23,14 @@ from controller.model import (
     TaskKind,
     Word,
 )
-from controller.services import runs
+from controller.services import quotas, runs
 from controller.services.acceptance import keep
 from controller.services.backend import Backend, now
 from controller.services.datasets import get
+from controller.services.mode import require_open
 from controller.services.submission import ENVIRONMENT, first_of
 from controller.services.tenants import new_id
-from controller.store.base import Idempotent
+from controller.store.base import Added, Idempotent
 from controller.store.dataset_store import Dataset, Expected, Put
 from controller.workspace import Staging
 
@@ -81,27 +82,28 @@ def put(
     newest = backend.datasets.newest(caller.tenant_id, upload.name)
     if expected.holds(newest) and newest is not None and newest.has(version.content_sha256):
         return newest, "same"
-    said, stored = Put.UNEXPECTED, None
+    said, stored, refused, share = Put.UNEXPECTED, None, run, quotas.of(backend, caller.tenant_id)
 
     def add(run: Run) -> Run | None:
-        nonlocal said, stored
-        said, stored = backend.datasets.add(version, run, backend.settings.max_queued_runs, expected, idempotent)
+        nonlocal said, stored, refused
+        refused, most = run, backend.settings.max_queued_runs
+        said, stored = backend.datasets.add(version, run, most, expected, idempotent, share)
         return run if said is Put.ADDED else None
 
+    require_open(backend)
     keep(backend, staging, run, add)
     if said is Put.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         return _first(backend, caller, first_of(backend, idempotent)), "replayed"
     if said is Put.UNEXPECTED:
         raise _unexpected(upload.name)
     if stored is None:
-        limit = backend.settings.max_queued_runs
-        raise TooManyRuns(f"{limit} datasets of yours are waiting to be ingested: try again later", limit=limit)
+        raise quotas.refusal(backend, refused, share, Added(said))
     return get(backend, caller, upload.name, stored.version), "new" if said is Put.ADDED else "same"
 
 
 def _new(backend: Backend, caller: Caller, upload: Upload, waits: bool) -> tuple[DatasetVersion, Run]:
     """Limits are the largest there are: what is executed is no tenant's script, and what is read may be large."""
-    moment, settings = now(), backend.settings
+    moment, settings, share = now(), backend.settings, quotas.of(backend, caller.tenant_id)
     source = Input(port=1, format=upload.format, compression=upload.compression, reading=upload.reading)
     run = Run(
         id=new_id("run"),
@@ -109,7 +111,7 @@ def _new(backend: Backend, caller: Caller, upload: Upload, waits: bool) -> tuple
         status=Status.QUEUED,
         attempt=0,
         job=Job(task=TaskKind.INGEST, inputs=(source,)),
-        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes),
+        limits=settings.limits(settings.max_timeout_seconds, settings.max_memory_bytes, quotas=share),
         environment=ENVIRONMENT,
         script_sha256="",
         priority=Priority.INTERACTIVE if waits else Priority.NORMAL,

@@ -14,20 +14,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import Outcome, Part, Run, Status, Stored, Waiting, Word
+from controller.model import Outcome, Part, Priority, Quotas, Run, Status, Stored, Waiting, Word
+from controller.store.audit_store import Entry
 
-
-class Key(Word):
-    """An API key as it is stored: `mac` proves the secret, the secret itself is nowhere."""
-
-    id: str
-    tenant_id: str
-    name: str
-    mac: str
-    scopes: tuple[str, ...]
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+NO_QUOTAS = Quotas()
 
 
 class RunFilter(Word):
@@ -36,6 +26,7 @@ class RunFilter(Word):
     status: Status | None = None
     script_sha256: str | None = None
     batch_id: str | None = None
+    endpoint_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -63,6 +54,9 @@ class Added(StrEnum):
     ADDED = "added"
     QUEUE_FULL = "queue_full"
     KEY_TAKEN = "key_taken"
+    SECONDS_SPENT = "seconds_spent"
+    STORAGE_SPENT = "storage_spent"
+    NO_TENANT = "no_tenant"
 
 
 class Claim(Word):
@@ -72,24 +66,25 @@ class Claim(Word):
     lease_until: datetime
 
 
+class Backlog(Word):
+    """How many runs of a class wait, and since when the first of them does."""
+
+    priority: Priority
+    count: int
+    oldest: datetime
+
+
 class Store(Protocol):
-    def add_tenant(self, tenant_id: str, name: str, created_at: datetime) -> None: ...
-
-    def tenant_named(self, name: str) -> str | None:
-        """The tenant's id."""
-
-    def add_key(self, key: Key) -> None: ...
-
-    def key(self, key_id: str) -> Key | None: ...
-
-    def has_keys(self) -> bool: ...
-
     # -- accepting and showing runs ------------------------------------------------------------------------------
 
-    def add_run(self, run: Run, max_queued: int, idempotent: Idempotent | None = None) -> Added:
+    def add_run(
+        self, run: Run, max_queued: int, idempotent: Idempotent | None = None, quotas: Quotas = NO_QUOTAS
+    ) -> Added:
         """Durable when it returns ADDED, together with the idempotency key; else nothing is stored.
 
         QUEUE_FULL: the tenant has that many queued. KEY_TAKEN: `idempotent` tells what the key's first request made.
+        SECONDS_SPENT, STORAGE_SPENT: by the quotas, its runs have had their seconds of the day, or their files and
+        these would be too large. NO_TENANT: the tenant is gone, or going.
         """
 
     def idempotent(self, tenant_id: str, key: str) -> Idempotent | None: ...
@@ -108,13 +103,30 @@ class Store(Protocol):
         Only runs of scripts: what the server does for itself (ingesting a dataset, say) is not in the list.
         """
 
+    def any_run(self, run_id: str) -> Run | None:
+        """Whosever it is: for the operator, and for nobody else."""
+
+    def everybodys_runs(
+        self,
+        limit: int,
+        wanted: RunFilter | None = None,
+        before: tuple[datetime, str] | None = None,
+        tenant_id: str | None = None,
+    ) -> Page:
+        """For the operator: whatever is executed, of all tenants or of one; else as `runs`."""
+
+    def counts(self) -> dict[Status, int]:
+        """How many of all tenants' runs are queued, and how many running."""
+
     def reusable(self, tenant_id: str, content_sha256: str) -> Run | None:
         """The tenant's newest run of this content that succeeded."""
 
     # -- executing them ------------------------------------------------------------------------------------------
 
-    def claim(self, run_id: str, claim: Claim, now: datetime) -> Run | None:
-        """queued -> running, attempt + 1, for exactly one caller; None for everybody else.
+    def claim(self, run_id: str, claim: Claim, now: datetime, defaults: Quotas = NO_QUOTAS) -> Run | None:
+        """queued -> running, attempt + 1, for exactly one caller; None for everybody else, and while the run's tenant
+        is suspended, has as many running as its `concurrent_runs` allows (its own, or else the defaults'), or has had
+        its seconds of the day.
 
         `not_before` is the dispatcher's to keep: a clock that jumps must not hold up a run.
         """
@@ -138,10 +150,18 @@ class Store(Protocol):
         """
 
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime, stored: Stored) -> bool:
-        """running -> the outcome's status, only for the attempt that was claimed; False when it is no longer ours."""
+        """running -> the outcome's status, only for the attempt that was claimed; False when it is no longer ours.
 
-    def request_cancel(self, tenant_id: str, run_id: str, now: datetime) -> Run | None:
-        """queued -> cancelled at once; a running run is marked. The run afterwards; None when there is none."""
+        What it used goes onto its tenant's account of the day.
+        """
+
+    def request_cancel(
+        self, tenant_id: str, run_id: str, now: datetime, entry: Entry | None = None
+    ) -> Run | None:
+        """queued -> cancelled at once; a running run is marked. The run afterwards; None when there is none.
+
+        With an entry of the audit log, if it is somebody else than its tenant.
+        """
 
     def cancel_requested(self, run_id: str) -> bool: ...
 
@@ -156,9 +176,15 @@ class Store(Protocol):
     def waiting(self) -> list[Waiting]:
         """The queued runs of all tenants, the oldest first."""
 
+    def backlog(self) -> list[Backlog]:
+        """Of each class of which a run is queued, all tenants together."""
+
+    def named(self, run_ids: Collection[str]) -> list[Run]:
+        """These runs, as far as they are there, whosever they are."""
+
     # -- removing ------------------------------------------------------------------------------------------------
 
-    def delete_run(self, tenant_id: str, run_id: str) -> bool:
+    def delete_run(self, tenant_id: str, run_id: str, entry: Entry | None = None) -> bool:
         """Forget a finished run, and the idempotency key that made it; False when there is none, or not finished."""
 
     def known_runs(self, run_ids: Iterable[str]) -> set[str]:

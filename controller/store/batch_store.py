@@ -11,8 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from controller.model import DatasetUse, Job, Limits, Reason, Run, ScriptError, Slice, Word
-from controller.store.base import Added, Idempotent
+from controller.model import DatasetUse, Job, Limits, Quotas, Reason, Run, ScriptError, ScriptUse, Slice, Word
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS, Added, Idempotent
 
 
 class BatchStatus(StrEnum):
@@ -45,6 +46,7 @@ class Template(Word):
     limits: Limits
     environment: str
     script_sha256: str
+    script: ScriptUse | None = None
     at_most_once: bool = False
     parameter: str | None = None
 
@@ -156,11 +158,13 @@ class Batches(Protocol):
         max_queued: int,
         idempotent: Idempotent | None = None,
         max_batches: int | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Added:
         """Durable when it returns ADDED: the batch with its items, or with the run that will tell them, the versions
         of datasets that it uses, and the idempotency key. Else nothing is stored.
 
-        QUEUE_FULL: of the tenant's, `max_batches` have not ended, or `max_queued` such runs wait.
+        QUEUE_FULL: of the tenant's, `max_batches` have not ended, or `max_queued` such runs wait. Else as
+        Store.add_run.
         """
 
     def batch(self, tenant_id: str, batch_id: str) -> Batch | None:
@@ -191,7 +195,7 @@ class Batches(Protocol):
     def next_items(self, batch: Batch) -> list[Item]:
         """Items without a run, in their order, as many as may be begun now."""
 
-    def begin(self, run: Run, parallel: int, max_queued: int) -> Begun:
+    def begin(self, run: Run, parallel: int, max_queued: int, quotas: Quotas = NO_QUOTAS) -> Begun:
         """Add the run and make it its item's (`run.batch_id`, `run.item`), both or neither.
 
         NOT_WANTED: the item has a run, the batch is to end, or as many as may are under way.
@@ -203,17 +207,17 @@ class Batches(Protocol):
     def finish(self, batch_id: str, now: datetime) -> bool:
         """Nothing is under way and nothing is left to be begun: it has ended. False when that is not so."""
 
-    def request_cancel(self, tenant_id: str, batch_id: str) -> bool:
+    def request_cancel(self, tenant_id: str, batch_id: str, entry: Entry | None = None) -> bool:
         """From now on nothing of it begins. False when there is none, or it has ended."""
 
-    def retry(self, tenant_id: str, batch_id: str, now: datetime) -> Retried | None:
+    def retry(self, tenant_id: str, batch_id: str, now: datetime, entry: Entry | None = None) -> Retried | None:
         """Have the items that failed, were cancelled or never begun begin again; the runs that they had are then no
         item's. None while it has not ended; nothing is changed when there are none."""
 
-    def begin_output(self, run: Run, max_queued: int) -> str | None:
+    def begin_output(self, run: Run, max_queued: int, quotas: Quotas = NO_QUOTAS) -> str | None:
         """Add the run that puts the results together, unless there is one already: the id of the one there is.
 
-        None when the batch has not ended, or the queue is full.
+        None when the batch has not ended, or the queue is full, or a quota is spent.
         """
 
     def forget_output(self, batch_id: str, run_id: str) -> None:
@@ -221,7 +225,7 @@ class Batches(Protocol):
 
     # -- removing --------------------------------------------------------------------------------------------------
 
-    def delete(self, tenant_id: str, batch_id: str) -> Deleted:
+    def delete(self, tenant_id: str, batch_id: str, entry: Entry | None = None) -> Deleted:
         """Forget a batch that has ended: all its runs, some at a time, then its items, itself and the key that made it.
 
         Interrupted, it can be done again; the batch says so far that those runs are removed.

@@ -20,8 +20,10 @@ from sqlalchemy import (
     update,
 )
 
-from controller.model import Run, ScriptError, Status, TaskKind
-from controller.store.base import Added, Idempotent
+from controller.model import Quotas, Run, ScriptError, Status, TaskKind
+from controller.store import trail
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS, Added, Idempotent
 from controller.store.batch_rows import WITH_RUNS, batch_of, insert_items, item_of, row_of, state_in, state_of
 from controller.store.batch_store import (
     Batch,
@@ -63,6 +65,7 @@ class SqlBatches:
         max_queued: int,
         idempotent: Idempotent | None = None,
         max_batches: int | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Added:
         with self._writing() as db:
             if key_taken(db, idempotent):
@@ -71,7 +74,7 @@ class SqlBatches:
             if max_batches is not None and (db.execute(mine).scalar() or 0) >= max_batches:
                 return Added.QUEUE_FULL
             if group_run is not None:
-                added = insert_run(db, group_run, max_queued, None)
+                added = insert_run(db, group_run, max_queued, None, quotas)
                 if added is not Added.ADDED:
                     return added
             db.execute(insert(batches).values(**row_of(batch)))
@@ -182,7 +185,7 @@ class SqlBatches:
             query = left.order_by(batch_items.c.number).limit(room)
             return [item_of(row) for row in db.execute(query).mappings()]
 
-    def begin(self, run: Run, parallel: int, max_queued: int) -> Begun:
+    def begin(self, run: Run, parallel: int, max_queued: int, quotas: Quotas = NO_QUOTAS) -> Begun:
         batch_id = run.batch_id or ""
         wanted = exists(select(batches.c.id).where(_wanted(batch_id)))
         free = _unbegun(batch_id) & (batch_items.c.number == run.item) & wanted
@@ -191,7 +194,7 @@ class SqlBatches:
                 return Begun.NOT_WANTED
             if not db.execute(select(exists(select(batch_items.c.number).where(free)))).scalar():
                 return Begun.NOT_WANTED
-            if insert_run(db, run, max_queued, None) is not Added.ADDED:
+            if insert_run(db, run, max_queued, None, quotas) is not Added.ADDED:
                 return Begun.QUEUE_FULL
             db.execute(update(batch_items).where(free).values(run_id=run.id))
             return Begun.BEGUN
@@ -209,12 +212,15 @@ class SqlBatches:
         with self._writing() as db:
             return db.execute(update(batches).where(this).values(finished_at=now)).rowcount == 1
 
-    def request_cancel(self, tenant_id: str, batch_id: str) -> bool:
+    def request_cancel(self, tenant_id: str, batch_id: str, entry: Entry | None = None) -> bool:
         this = (batches.c.id == batch_id) & (batches.c.tenant_id == tenant_id) & _UNFINISHED
         with self._writing() as db:
-            return db.execute(update(batches).where(this).values(cancel_requested=True)).rowcount == 1
+            if db.execute(update(batches).where(this).values(cancel_requested=True)).rowcount != 1:
+                return False
+            trail.note(db, entry)
+            return True
 
-    def retry(self, tenant_id: str, batch_id: str, now: datetime) -> Retried | None:
+    def retry(self, tenant_id: str, batch_id: str, now: datetime, entry: Entry | None = None) -> Retried | None:
         mine = (batches.c.id == batch_id) & (batches.c.tenant_id == tenant_id)
         unsuccessful = (runs.c.batch_id == batch_id) & runs.c.status.in_([Status.FAILED, Status.CANCELLED])
         unsuccessful &= runs.c.item.is_not(None)
@@ -234,14 +240,15 @@ class SqlBatches:
             db.execute(update(batches).where(mine).values(anew))
             output = (runs.c.id == row["output_run_id"]) & runs.c.status.in_(FINAL)
             gone = db.execute(delete(runs).where(output)).rowcount == 1
+            trail.note(db, entry)
             return Retried(items=count, output_run_id=row["output_run_id"] if gone else None)
 
-    def begin_output(self, run: Run, max_queued: int) -> str | None:
+    def begin_output(self, run: Run, max_queued: int, quotas: Quotas = NO_QUOTAS) -> str | None:
         with self._writing() as db:
             row = db.execute(select(batches).where(batches.c.id == run.batch_id, ~_UNFINISHED)).mappings().first()
             if row is None or row["output_run_id"] is not None:
                 return row["output_run_id"] if row is not None else None
-            if insert_run(db, run, max_queued, None) is not Added.ADDED:
+            if insert_run(db, run, max_queued, None, quotas) is not Added.ADDED:
                 return None
             db.execute(update(batches).where(batches.c.id == run.batch_id).values(output_run_id=run.id))
             return run.id
@@ -253,7 +260,7 @@ class SqlBatches:
 
     # -- removing --------------------------------------------------------------------------------------------------
 
-    def delete(self, tenant_id: str, batch_id: str) -> Deleted:
+    def delete(self, tenant_id: str, batch_id: str, entry: Entry | None = None) -> Deleted:
         this = (batches.c.id == batch_id) & (batches.c.tenant_id == tenant_id) & ~_UNFINISHED
         live = exists(select(runs.c.id).where(runs.c.batch_id == batch_id, _LIVE))
         some = select(runs.c.id).where(runs.c.batch_id == batch_id).limit(_AT_ONCE)
@@ -267,6 +274,7 @@ class SqlBatches:
                 run_ids += gone
                 if not gone:
                     _forget(db, batch_id)
+                    trail.note(db, entry)
                     return Deleted(done=True, run_ids=tuple(run_ids))
 
     def known(self, batch_ids: Iterable[str]) -> set[str]:

@@ -10,8 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import DatasetStatus, DatasetVersion, Run, Status, Word
-from controller.store.base import Idempotent
+from controller.model import DatasetStatus, DatasetVersion, Quotas, Run, Status, Word
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS, Idempotent
 
 
 class Dataset(Word):
@@ -70,6 +71,9 @@ class Put(StrEnum):
     UNEXPECTED = "unexpected"
     QUEUE_FULL = "queue_full"
     KEY_TAKEN = "key_taken"
+    SECONDS_SPENT = "seconds_spent"
+    STORAGE_SPENT = "storage_spent"
+    NO_TENANT = "no_tenant"
 
 
 class Removed(Word):
@@ -85,13 +89,20 @@ class Removed(Word):
 
 class Datasets(Protocol):
     def add(
-        self, version: DatasetVersion, run: Run, max_queued: int, expected: Expected, idempotent: Idempotent | None
+        self,
+        version: DatasetVersion,
+        run: Run,
+        max_queued: int,
+        expected: Expected,
+        idempotent: Idempotent | None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> tuple[Put, DatasetVersion | None]:
         """Add a version and its run, both or neither, and give the version as it was stored: with its number, the
         next one of its name.
 
         SAME: the newest version of the name has the same content (and did not fail); it is given, nothing is added.
-        UNEXPECTED, QUEUE_FULL, KEY_TAKEN: nothing is added, and there is no version to give.
+        UNEXPECTED, QUEUE_FULL and whatever else Store.add_run may say: nothing is added, and there is no version to
+        give.
         """
 
     def by_id(self, tenant_id: str, version_id: str) -> Dataset | None: ...
@@ -111,7 +122,9 @@ class Datasets(Protocol):
     ) -> DatasetPage:
         """The newest version of each name, newest first, at most `limit` of them (fewer when they are large)."""
 
-    def delete(self, tenant_id: str, name: str, number: int | None, now: datetime) -> Removed | None:
+    def delete(
+        self, tenant_id: str, name: str, number: int | None, now: datetime, entry: Entry | None = None
+    ) -> Removed | None:
         """Delete one version, or all of a name; None when there is none. All of it or, while it is used, nothing."""
 
     def in_use(self, version_id: str) -> list[str]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, tuple_, update
 
-from controller.model import DatasetVersion, Run, Status, TaskKind
-from controller.store.base import Added, Idempotent
+from controller.model import DatasetVersion, Quotas, Run, Status, TaskKind
+from controller.store import trail
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS, Added, Idempotent
 from controller.store.batches import users_of
 from controller.store.database import Database
 from controller.store.dataset_store import Dataset, DatasetPage, Expected, Put, Removed, VersionPage
@@ -29,7 +31,13 @@ class SqlDatasets:
         self._reading, self._writing = database.reading, database.writing
 
     def add(
-        self, version: DatasetVersion, run: Run, max_queued: int, expected: Expected, idempotent: Idempotent | None
+        self,
+        version: DatasetVersion,
+        run: Run,
+        max_queued: int,
+        expected: Expected,
+        idempotent: Idempotent | None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> tuple[Put, DatasetVersion | None]:
         same_name = _named(version.tenant_id, version.name)
         with self._writing() as db:
@@ -40,7 +48,7 @@ class SqlDatasets:
                 return Put.UNEXPECTED, None
             if newest is not None and newest.has(version.content_sha256):
                 return Put.SAME, newest.version
-            added = insert_run(db, run, max_queued, idempotent)
+            added = insert_run(db, run, max_queued, idempotent, quotas)
             if added is not Added.ADDED:
                 return Put(added), None
             last = db.execute(select(func.max(dataset_versions.c.version)).where(same_name)).scalar()
@@ -96,7 +104,9 @@ class SqlDatasets:
 
     # -- removing ------------------------------------------------------------------------------------------------
 
-    def delete(self, tenant_id: str, name: str, number: int | None, now: datetime) -> Removed | None:
+    def delete(
+        self, tenant_id: str, name: str, number: int | None, now: datetime, entry: Entry | None = None
+    ) -> Removed | None:
         these = _named(tenant_id, name) & _ALIVE
         if number is not None:
             these &= dataset_versions.c.version == number
@@ -117,6 +127,7 @@ class SqlDatasets:
                 else:
                     db.execute(delete(runs).where(runs.c.id == run_id))
                     forgotten.append(run_id)
+            trail.note(db, entry)
             return Removed(forgotten=tuple(forgotten), stopping=tuple(stopping))
 
     def in_use(self, version_id: str) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, exists, func, insert, literal, select
 
-from controller.model import Outcome, Run, Status
-from controller.store.base import Added, Idempotent
+from controller.model import Outcome, Quotas, Run, Status
+from controller.store import shares
+from controller.store.base import NO_QUOTAS, Added, Idempotent
 from controller.store.tables import idempotency_keys, runs
 
 FINAL = [status for status in Status if status.final]
@@ -16,8 +17,12 @@ PAGE_BYTES = 2 << 20
 """An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
 
 
-def insert_run(db: Connection, run: Run, max_queued: int, idempotent: Idempotent | None) -> Added:
+def insert_run(
+    db: Connection, run: Run, max_queued: int, idempotent: Idempotent | None, quotas: Quotas = NO_QUOTAS
+) -> Added:
     """Add a run and the key of its request, as a part of the caller's transaction. As Store.add_run."""
+    if quotas.queued_runs is not None:
+        max_queued = min(max_queued, quotas.queued_runs)
     values = {column: literal(value, runs.c[column].type) for column, value in _row(run).items()}
     waiting = (
         select(func.count())
@@ -28,6 +33,8 @@ def insert_run(db: Connection, run: Run, max_queued: int, idempotent: Idempotent
     row = select(*values.values()).where(waiting < max_queued)
     if key_taken(db, idempotent):
         return Added.KEY_TAKEN
+    if (refused := shares.refused(db, run, quotas)) is not None:
+        return refused
     if db.execute(insert(runs).from_select(list(values), row)).rowcount != 1:
         return Added.QUEUE_FULL
     if idempotent is not None:
@@ -56,6 +63,7 @@ def _row(run: Run) -> dict[str, Any]:
         "priority": str(run.priority),
         "job": run.job.model_dump(mode="json"),
         "limits": run.limits.model_dump(mode="json"),
+        "script": run.script.model_dump(mode="json") if run.script else None,
         "outcome": run.outcome.model_dump(mode="json") if run.outcome else None,
         "removed": [str(part) for part in run.removed],
         "cancel_requested": 0,

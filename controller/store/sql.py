@@ -11,22 +11,21 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
-    exists,
     func,
-    insert,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
-from controller.errors import Conflict
-from controller.model import Outcome, Part, Run, Status, Stored, TaskKind, Waiting
-from controller.store.base import Added, Claim, Idempotent, Key, Page, RunFilter
+from controller.model import Outcome, Part, Quotas, Run, Status, Stored, TaskKind, Waiting
+from controller.store import trail
+from controller.store.audit_store import Entry
+from controller.store.base import NO_QUOTAS, Added, Backlog, Claim, Idempotent, Page, RunFilter
 from controller.store.database import Database
 from controller.store.rows import FINAL, ended_with, fitting, insert_run, run_of
-from controller.store.tables import api_keys, idempotency_keys, runs, tenants
+from controller.store.shares import count_use, may_begin
+from controller.store.tables import idempotency_keys, runs
 
 _AT_ONCE = 500
 """Values in one statement; databases bound them."""
@@ -46,37 +45,13 @@ class SqlStore:
     def close(self) -> None:
         self._database.close()
 
-    # -- tenants and keys --------------------------------------------------------------------------------------
-
-    def add_tenant(self, tenant_id: str, name: str, created_at: datetime) -> None:
-        with self._writing() as db:
-            try:
-                db.execute(insert(tenants).values(id=tenant_id, name=name, created_at=created_at))
-            except IntegrityError as e:
-                raise Conflict(f"there is a tenant named {name!r} already") from e
-
-    def tenant_named(self, name: str) -> str | None:
-        with self._reading() as db:
-            return db.execute(select(tenants.c.id).where(tenants.c.name == name)).scalar()
-
-    def add_key(self, key: Key) -> None:
-        with self._writing() as db:
-            db.execute(insert(api_keys).values(**key.model_dump() | {"scopes": list(key.scopes)}))
-
-    def key(self, key_id: str) -> Key | None:
-        with self._reading() as db:
-            row = db.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
-        return Key(**dict(row) | {"scopes": tuple(row["scopes"])}) if row else None
-
-    def has_keys(self) -> bool:
-        with self._reading() as db:
-            return bool(db.execute(select(exists(select(api_keys.c.id)))).scalar())
-
     # -- accepting and showing runs ------------------------------------------------------------------------------
 
-    def add_run(self, run: Run, max_queued: int, idempotent: Idempotent | None = None) -> Added:
+    def add_run(
+        self, run: Run, max_queued: int, idempotent: Idempotent | None = None, quotas: Quotas = NO_QUOTAS
+    ) -> Added:
         with self._writing() as db:
-            return insert_run(db, run, max_queued, idempotent)
+            return insert_run(db, run, max_queued, idempotent, quotas)
 
     def idempotent(self, tenant_id: str, key: str) -> Idempotent | None:
         query = select(idempotency_keys).where(
@@ -100,6 +75,33 @@ class SqlStore:
         self, tenant_id: str, limit: int, wanted: RunFilter | None = None, before: tuple[datetime, str] | None = None
     ) -> Page:
         query = select(runs).where(runs.c.tenant_id == tenant_id, runs.c.task == TaskKind.RUN)
+        return self._page(query, limit, wanted, before)
+
+    def any_run(self, run_id: str) -> Run | None:
+        found = self._select(select(runs).where(runs.c.id == run_id))
+        return found[0] if found else None
+
+    def everybodys_runs(
+        self,
+        limit: int,
+        wanted: RunFilter | None = None,
+        before: tuple[datetime, str] | None = None,
+        tenant_id: str | None = None,
+    ) -> Page:
+        query = select(runs)
+        if tenant_id is not None:
+            query = query.where(runs.c.tenant_id == tenant_id)
+        return self._page(query, limit, wanted, before)
+
+    def counts(self) -> dict[Status, int]:
+        live = runs.c.status.in_([Status.QUEUED, Status.RUNNING])
+        query = select(runs.c.status, func.count()).where(live).group_by(runs.c.status)
+        with self._reading() as db:
+            return {Status(row[0]): int(row[1]) for row in db.execute(query)}
+
+    def _page(
+        self, query: Select[Any], limit: int, wanted: RunFilter | None, before: tuple[datetime, str] | None
+    ) -> Page:
         query = query.where(*_filter(wanted or RunFilter()))
         if before is not None:
             query = query.where(tuple_(runs.c.created_at, runs.c.id) < before)
@@ -122,7 +124,7 @@ class SqlStore:
 
     # -- executing them ------------------------------------------------------------------------------------------
 
-    def claim(self, run_id: str, claim: Claim, now: datetime) -> Run | None:
+    def claim(self, run_id: str, claim: Claim, now: datetime, defaults: Quotas = NO_QUOTAS) -> Run | None:
         statement = (
             update(runs)
             .where(runs.c.id == run_id, runs.c.status == Status.QUEUED)
@@ -130,11 +132,11 @@ class SqlStore:
             .returning(*runs.c)
         )
         with self._writing() as db:
-            row = db.execute(statement).mappings().first()
+            row = db.execute(statement).mappings().first() if may_begin(db, run_id, defaults, now) else None
         return run_of(row) if row else None
 
     def renew(self, run_ids: Collection[str], claim: Claim) -> None:
-        for some in _in_parts(run_ids):
+        for some in in_parts(run_ids):
             held = (runs.c.status == Status.RUNNING) & (runs.c.owner == claim.owner) & runs.c.id.in_(some)
             with self._writing() as db:
                 db.execute(update(runs).where(held).values(lease_until=claim.lease_until))
@@ -157,15 +159,22 @@ class SqlStore:
         kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
         statement = update(runs).where(_claimed(run_id, attempt)).values(ended_with(outcome, now) | kept)
         with self._writing() as db:
-            return db.execute(statement).rowcount == 1
+            row = db.execute(statement.returning(runs.c.tenant_id, runs.c.task)).mappings().first()
+            if row is not None:
+                count_use(db, row, outcome, now)
+            return row is not None
 
-    def request_cancel(self, tenant_id: str, run_id: str, now: datetime) -> Run | None:
+    def request_cancel(
+        self, tenant_id: str, run_id: str, now: datetime, entry: Entry | None = None
+    ) -> Run | None:
         mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id)
         with self._writing() as db:
             cancelled = ended_with(Outcome(status=Status.CANCELLED), now)
             db.execute(update(runs).where(mine, runs.c.status == Status.QUEUED).values(cancelled))
             db.execute(update(runs).where(mine, runs.c.status == Status.RUNNING).values(cancel_requested=1))
             row = db.execute(select(runs).where(mine)).mappings().first()
+            if row is not None:
+                trail.note(db, entry)
         return run_of(row) if row else None
 
     def cancel_requested(self, run_id: str) -> bool:
@@ -192,19 +201,29 @@ class SqlStore:
         with self._reading() as db:
             return [Waiting(**row) for row in db.execute(query).mappings()]
 
+    def backlog(self) -> list[Backlog]:
+        query = select(runs.c.priority, func.count().label("count"), func.min(runs.c.created_at).label("oldest"))
+        query = query.where(runs.c.status == Status.QUEUED).group_by(runs.c.priority)
+        with self._reading() as db:
+            return [Backlog(**row) for row in db.execute(query).mappings()]
+
+    def named(self, run_ids: Collection[str]) -> list[Run]:
+        return [run for some in in_parts(run_ids) for run in self._select(select(runs).where(runs.c.id.in_(some)))]
+
     # -- removing ------------------------------------------------------------------------------------------------
 
-    def delete_run(self, tenant_id: str, run_id: str) -> bool:
+    def delete_run(self, tenant_id: str, run_id: str, entry: Entry | None = None) -> bool:
         mine = (runs.c.id == run_id) & (runs.c.tenant_id == tenant_id) & runs.c.status.in_(FINAL)
         with self._writing() as db:
             if db.execute(delete(runs).where(mine)).rowcount != 1:
                 return False
             db.execute(delete(idempotency_keys).where(idempotency_keys.c.resource_id == run_id))
+            trail.note(db, entry)
             return True
 
     def known_runs(self, run_ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
-        for some in _in_parts(list(run_ids)):
+        for some in in_parts(list(run_ids)):
             with self._reading() as db:
                 found.update(db.execute(select(runs.c.id).where(runs.c.id.in_(some))).scalars())
         return found
@@ -252,9 +271,12 @@ def _claimed(run_id: str, attempt: int) -> ColumnElement[bool]:
 
 
 def _filter(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    equal = {"status": wanted.status, "script_sha256": wanted.script_sha256, "batch_id": wanted.batch_id}
+    leading = {"script_sha256": wanted.script_sha256, "batch_id": wanted.batch_id, "endpoint_id": wanted.endpoint_id}
     conditions: list[ColumnElement[bool]]
-    conditions = [runs.c[name] == value for name, value in equal.items() if value is not None]
+    conditions = [runs.c[name] == value for name, value in leading.items() if value is not None]
+    if wanted.status is not None:
+        # Where another filter leads, its index must: as an expression, the status has none to tempt the planner with.
+        conditions.append((func.coalesce(runs.c.status, "") if conditions else runs.c.status) == wanted.status)
     if wanted.created_after is not None:
         conditions.append(runs.c.created_at > wanted.created_after)
     if wanted.created_before is not None:
@@ -262,6 +284,6 @@ def _filter(wanted: RunFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _in_parts(values: Collection[str]) -> Iterable[list[str]]:
+def in_parts(values: Collection[str]) -> Iterable[list[str]]:
     known = list(values)
     return (known[first : first + _AT_ONCE] for first in range(0, len(known), _AT_ONCE))

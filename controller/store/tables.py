@@ -10,13 +10,16 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -52,6 +55,9 @@ tenants = Table(
     Column("id", String(40), primary_key=True),
     Column("name", String(100), nullable=False, unique=True),
     Column("created_at", UtcTime, nullable=False),
+    Column("quotas", JSON, nullable=False, server_default="{}"),  # those that differ from the server's
+    Column("suspended_at", UtcTime),
+    Column("deleting_at", UtcTime),  # its deletion was asked for, and is under way
 )
 
 api_keys = Table(
@@ -65,6 +71,45 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),  # by the minute
+    Column("replaced_by", String(40)),  # the key that it was rotated to
+)
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("day", Date, primary_key=True),  # UTC
+    Column("runs", Integer, nullable=False),
+    Column("run_seconds", Float, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Index(None, "day", "tenant_id"),
+)
+
+server_state = Table(
+    "server_state",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+# Text only, so that a row that somebody tampered with can still be read and shown. Triggers refuse UPDATE and DELETE.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # without gaps, from 1
+    Column("at", String(40), nullable=False),
+    Column("tenant_id", String(40), nullable=False),  # who: both are empty where nobody was known
+    Column("key_id", String(40), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(100), nullable=False),
+    Column("address", String(100), nullable=False),
+    Column("request_id", String(40), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "action", "number"),
+    Index(None, "tenant_id", "number"),
 )
 
 runs = Table(
@@ -76,6 +121,7 @@ runs = Table(
     Column("attempt", Integer, nullable=False),
     Column("cancel_requested", Integer, nullable=False, default=0),
     Column("script_sha256", String(64), nullable=False),
+    Column("script", JSON(none_as_null=True)),  # name and version, of a stored one
     Column("content_sha256", String(64)),  # only of runs that may be reused
     Column("environment", String(100), nullable=False),
     Column("job", JSON, nullable=False),
@@ -93,6 +139,7 @@ runs = Table(
     Column("lease_until", UtcTime),  # after this moment, the owner is taken for dead
     Column("rerun_of", String(40)),
     Column("batch_id", String(40)),
+    Column("endpoint_id", String(40)),  # of a call, or a job
     Column("item", Integer),
     Column("input_bytes", BigInteger, nullable=False, server_default="0"),
     Column("output_bytes", BigInteger, nullable=False, server_default="0"),
@@ -107,6 +154,9 @@ runs = Table(
     Index(None, "batch_id", "created_at", "id"),
     Index(None, "batch_id", "status", "item", "finished_at"),  # all that is counted of a batch
     Index(None, "tenant_id", "finished_at"),
+    Index(None, "tenant_id", "input_bytes", "output_bytes", "log_file_bytes"),  # summed for the quota
+    Index(None, "created_at", "id"),  # everybody's, for the operator
+    Index(None, "endpoint_id", "created_at", "id"),
 )
 
 idempotency_keys = Table(
@@ -136,6 +186,80 @@ dataset_versions = Table(
     Column("deleted_at", UtcTime),  # the row stays: its number is never given again
     UniqueConstraint("tenant_id", "name", "version"),
     Index(None, "tenant_id", "created_at", "id"),
+)
+
+script_versions = Table(
+    "script_versions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("description", String(1000), nullable=False),
+    Column("script_sha256", String(64), nullable=False),
+    Column("script_bytes", BigInteger, nullable=False),
+    Column("bundle_sha256", String(64)),
+    Column("bundle_bytes", BigInteger, nullable=False),
+    Column("defaults", JSON, nullable=False),  # options of its runs
+    Column("parameters", JSON(none_as_null=True)),  # those that it declares; without any, all are taken
+    Column("samples", JSON, nullable=False),  # tables to try it with
+    Column("digest", String(200)),  # of the environment's image when it was put
+    Column("content_sha256", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("deleted_at", UtcTime),  # the row stays: its number is never given again
+    UniqueConstraint("tenant_id", "name", "version"),
+    Index(None, "tenant_id", "created_at", "id"),
+)
+
+script_tags = Table(
+    "script_tags",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("tag", String(50), primary_key=True),
+    Column("version_id", ForeignKey("script_versions.id"), nullable=False, index=True),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("script", JSON, nullable=False),  # name, and a version's number or a tag
+    Column("previous", JSON(none_as_null=True)),  # what it was before the last change
+    Column("config", JSON, nullable=False),
+    Column("signature", JSON(none_as_null=True)),  # of its tables, as its sample run had them
+    Column("primary_id", String(40), nullable=False, unique=True),
+    Column("primary_mac", String(64), nullable=False),
+    Column("secondary_id", String(40), nullable=False, unique=True),
+    Column("secondary_mac", String(64), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    UniqueConstraint("tenant_id", "name"),
+)
+
+endpoint_calls = Table(
+    "endpoint_calls",
+    metadata,
+    Column("endpoint_id", ForeignKey("endpoints.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("ending", String(16), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),  # of the seconds that they took
+    Column("calls", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False, index=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("run_id", String(40), index=True),  # of one that was started
+    Column("cancelled", Boolean, nullable=False, server_default=false()),
+    Column("created_at", UtcTime, nullable=False, index=True),
 )
 
 batches = Table(

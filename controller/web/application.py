@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from importlib.metadata import version
 from typing import Any
 
@@ -12,18 +11,35 @@ from flask_openapi import Info, OpenAPI
 
 from controller.errors import InvalidRequest
 from controller.services.backend import Backend
-from controller.web import batches, body, datasets, environments, errors, receipts, runs, service
+from controller.web import (
+    admin,
+    admin_server,
+    azureml,
+    batches,
+    body,
+    datasets,
+    edge,
+    endpoints,
+    environments,
+    errors,
+    keys,
+    measuring,
+    receipts,
+    runs,
+    scripts,
+    service,
+    small_body,
+    trail,
+)
+from controller.web.admin_documents import MaintenanceBody, TenantBody, TenantChange
 from controller.web.documents import Problem
+from controller.web.headers import REQUEST_ID, SECURITY, new_request_id
+from controller.web.key_documents import ApiKeyBody, RotateBody
+from controller.web.refusals import OF_EVERY_REQUEST, problems
 
 _KEY_FORM = "alk_<id>_<secret>_<checksum>"
 _SECURITY: dict[str, Any] = {"api_key": {"type": "http", "scheme": "bearer", "bearerFormat": _KEY_FORM}}
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+_BODIES = (ApiKeyBody, RotateBody, TenantBody, TenantChange, MaintenanceBody)
 
 
 def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
@@ -42,9 +58,11 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
 
     @app.before_request
     def _identify() -> None:
-        g.request_id = f"req_{secrets.token_hex(16)}"
+        g.request_id = new_request_id()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    measuring.install(app, backend.metrics, backend.tracing)  # what is refused below is counted too
 
     @app.before_request
     def _single() -> None:
@@ -59,17 +77,31 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
             environ = request.environ
             seconds = body.DISCARD_SECONDS if "caller" in g else body.STRANGER_SECONDS
             response.call_on_close(lambda: body.discard(environ, seconds))
-        response.headers["X-Request-Id"] = g.get("request_id", "")
-        for name, value in _HEADERS.items():
+        if response.status_code in (401, 403):
+            trail.note_refusal(backend)
+        if "rate" in g and response.status_code != 429:
+            rate, left = g.rate
+            response.headers["RateLimit-Limit"] = f"{rate:.15g}"
+            response.headers["RateLimit-Remaining"] = str(left)
+            response.headers["RateLimit-Reset"] = "1"
+        response.headers[REQUEST_ID] = g.get("request_id", "")
+        for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 
+    app.before_request(admin_server.only_at(backend.settings, admin.PREFIX))
+    edge.install(app, backend.settings)
     errors.install(app)
     app.register_api(runs.blueprint(backend, pepper))
     app.register_api(datasets.blueprint(backend, pepper))
     app.register_api(batches.blueprint(backend, pepper))
+    app.register_api(scripts.blueprint(backend, pepper))
+    app.register_api(endpoints.blueprint(backend, pepper))
+    app.register_api(endpoints.calling(backend, pepper))
+    app.register_blueprint(azureml.blueprint(backend, pepper))
     app.register_api(environments.blueprint(backend, pepper))
+    app.register_api(keys.blueprint(backend, pepper))
+    app.register_api(admin.blueprint(backend, pepper))
     app.register_api(receipts.blueprint(backend))
     app.register_api(service.blueprint(backend))
     _describe(app)
@@ -78,11 +110,15 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
 
 def _describe(app: OpenAPI) -> None:
     """Generate the OpenAPI document once, before there are threads to race for it."""
-    app.components_schemas.update(runs.component_schemas() | batches.component_schemas())
+    app.components_schemas.update(small_body.schemas(*_BODIES))
+    app.components_schemas.update(batches.component_schemas() | endpoints.component_schemas())
+    app.components_schemas.update(runs.component_schemas() | scripts.component_schemas())
     for operations in app.api_doc["paths"].values():
         for operation in operations.values():
+            answers = operation["responses"]
             if operation["operationId"].startswith("service_"):
-                del operation["responses"]["422"]  # added to every operation, but these take nothing to refuse
+                del answers["422"]  # added to every operation, but these take nothing to refuse
+            operation["responses"] = dict(sorted((problems(*OF_EVERY_REQUEST) | answers).items()))
 
 
 def _operation_id(*, bp_name: str, name: str, **_: str) -> str:

@@ -8,22 +8,25 @@ from pydantic import ValidationError
 from controller.config import Settings
 from controller.model import Input, Priority
 from controller.services.batch_submission import BatchSubmission, Name, Source
-from controller.services.submission import BUNDLE, SCRIPT, Wanted
+from controller.services.submission import Wanted
+from controller.store.script_store import Named
 from controller.web.batch_documents import BatchBody, BatchSource
 from controller.web.body import Body
 from controller.web.documents import DatasetReference, Options
 from controller.web.errors import invalid
 from controller.web.parts import Rule, receive_parts
 from controller.web.submission import (
-    NO_REF,
     OPTIONS_BYTES,
     OPTIONS_FILE,
     bound_options,
     is_multipart,
     options_in,
     parse_json,
+    parse_object,
     refuse,
-    refuse_later_fields,
+    script_in,
+    script_of,
+    script_rules,
     submission_of,
     table_of,
 )
@@ -40,8 +43,7 @@ def receive(request: Request, staging: Staging, settings: Settings) -> BatchSubm
     if is_multipart(request):
         return _multipart(request, staging, settings)
     body = Body(request, settings.max_json_bytes, "send the bundle as a file, in a multipart/form-data body")
-    document = parse_json(body.read_all(), "body")
-    refuse_later_fields(document)
+    document = parse_object(body.read_all())
     if "dataframe1" in document:
         refuse("dataframe1", _NO_TABLE)
     try:
@@ -49,24 +51,23 @@ def receive(request: Request, staging: Staging, settings: Settings) -> BatchSubm
     except ValidationError as e:
         raise invalid(e) from e
     bound_options(document)
-    staging.write(SCRIPT, submitted.script.encode())
-    return _submission(submitted.batch, _wanted(submitted.dataframe2), submitted.options, bundle=False)
+    named = script_in(submitted.script, submitted.script_ref, staging)
+    return _submission(submitted.batch, _wanted(submitted.dataframe2), submitted.options, named, bundle=False)
 
 
 def _multipart(request: Request, staging: Staging, settings: Settings) -> BatchSubmission:
     rules = {
-        "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
+        **script_rules(settings),
         "batch": Rule(_BATCH_FILE, settings.max_json_bytes, text=True),
         _SECOND: Rule(_SECOND, reference=True),
-        "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
         "options": Rule(OPTIONS_FILE, OPTIONS_BYTES, text=True),
     }
-    elsewhere = {"script_ref": NO_REF, "dataframe1": _NO_TABLE}
+    elsewhere = {"dataframe1": _NO_TABLE}
     body = Body(request, settings.max_body_bytes, "send less data, or ask the operator for a larger max_body_bytes")
     parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, elsewhere, staging)
-    for name in ("script", "batch"):
-        if name not in parts:
-            refuse(name, "is missing")
+    named = script_of(parts, staging)
+    if "batch" not in parts:
+        refuse("batch", "is missing")
     second: Input | Wanted | None = None
     if _SECOND in parts:
         if not parts[_SECOND].is_reference:
@@ -74,7 +75,7 @@ def _multipart(request: Request, staging: Staging, settings: Settings) -> BatchS
         second = table_of(2, _SECOND, parts[_SECOND], staging)
     source = _source(_taken(staging, _BATCH_FILE, settings.max_json_bytes))
     options = options_in(_taken(staging, OPTIONS_FILE, OPTIONS_BYTES)) if "options" in parts else Options()
-    return _submission(source, second, options, bundle="bundle" in parts)
+    return _submission(source, second, options, named, bundle="bundle" in parts)
 
 
 def _taken(staging: Staging, name: str, limit_bytes: int) -> bytes:
@@ -96,7 +97,7 @@ def _wanted(reference: DatasetReference | None) -> Wanted | None:
 
 
 def _submission(
-    asked: BatchSource, second: Input | Wanted | None, options: Options, *, bundle: bool
+    asked: BatchSource, second: Input | Wanted | None, options: Options, script: Named | None, *, bundle: bool
 ) -> BatchSubmission:
     _check_source(asked)
     if options.reuse:
@@ -106,7 +107,7 @@ def _submission(
     names = _names(asked)
     # The first table stands for every item's: how it is read is checked, and said, as of a run's.
     first = Wanted(port=1, name=names[0][0] if names else "")
-    each = submission_of(options, [first, *([second] if second else [])], bundle=bundle, waits=False)
+    each = submission_of(options, [first, *([second] if second else [])], script, bundle=bundle, waits=False)
     tables = {table.port: table for table in each.datasets}
     return BatchSubmission(
         each=each.model_copy(update={"datasets": (), "priority": Priority.BATCH}),

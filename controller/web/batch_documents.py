@@ -11,7 +11,16 @@ from controller.model import Limits, Reason, ScriptError
 from controller.services.backend import now
 from controller.services.batches import eta_seconds
 from controller.store.batch_store import Batch, BatchStatus, Counts, ItemState, ItemStatus
-from controller.web.documents import DatasetName, DatasetReference, Document, Options, VersionNumber, WaitQuery
+from controller.web.documents import (
+    DatasetName,
+    DatasetReference,
+    Document,
+    Options,
+    ScriptReference,
+    UsedScript,
+    VersionNumber,
+    WaitQuery,
+)
 
 
 class BatchSource(Document):
@@ -33,7 +42,8 @@ class BatchSource(Document):
 class BatchBody(Document):
     """POST /v1/batches with a JSON body; a bundle goes in a multipart/form-data body instead."""
 
-    script: str
+    script: Annotated[str | None, Field(description="Python source that defines azureml_main, or `script_ref`")] = None
+    script_ref: ScriptReference | None = None
     batch: BatchSource
     dataframe2: Annotated[DatasetReference | None, Field(description="the second table of every item")] = None
     options: Options = Options()
@@ -65,6 +75,7 @@ class BatchDocument(Document):
     environment: str
     limits: Limits
     script_sha256: str
+    script: Annotated[UsedScript | None, Field(description="where it is a stored one")]
     at_most_once: bool
     created_at: datetime
     finished_at: datetime | None
@@ -85,6 +96,7 @@ def batch_document(batch: Batch, counts: Counts) -> dict[str, Any]:
         environment=template.environment,
         limits=template.limits,
         script_sha256=template.script_sha256,
+        script=UsedScript(**template.script.model_dump()) if template.script else None,
         at_most_once=template.at_most_once,
         created_at=batch.created_at,
         finished_at=batch.finished_at,

@@ -31,6 +31,7 @@ from controller.web.cursors import read_cursor, write_cursor
 from controller.web.documents import CreateHeader, NoQuery
 from controller.web.idempotency import idempotency_key
 from controller.web.refusals import answers
+from controller.web.small_body import schemas
 from controller.web.tables import BINARY, TABLE_ANSWERS, negotiated, table
 
 _SCHEMAS = "#/components/schemas"
@@ -41,10 +42,11 @@ _SUBMIT = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["script", "batch"],
+                "required": ["batch"],
                 "additionalProperties": False,
                 "properties": {
                     "script": {"type": "string", "description": "Python source that defines azureml_main"},
+                    "script_ref": {"type": "string", "description": "instead of it, a stored one: `name`, `name@3`"},
                     "batch": {"type": "string", "description": "JSON, as `batch` of the JSON body"},
                     "dataframe2": {"type": "string", "description": 'JSON: {"dataset": "name", "version": 1}'},
                     "bundle": {**BINARY, "description": "a zip of modules"},
@@ -59,10 +61,8 @@ _OUTPUT_ANSWERS: dict[str | int, Any] = {**TABLE_ANSWERS, **answers(404, 406, 40
 
 
 def component_schemas() -> dict[str, Schema]:
-    """The schemas that only the submitted body speaks of."""
-    schema = BatchBody.model_json_schema(ref_template=_SCHEMAS + "/{model}")
-    definitions = schema.pop("$defs")
-    return {name: Schema(**value) for name, value in {BatchBody.__name__: schema, **definitions}.items()}
+    """The schemas that only bodies speak of."""
+    return schemas(BatchBody)
 
 
 def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
@@ -70,7 +70,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     bp = APIBlueprint(
         "batches", __name__, url_prefix="/v1/batches", abp_tags=[Tag(name="batches")], abp_security=auth.SECURITY
     )
-    bp.before_request(auth.requires(backend.store, pepper, "run"))
+    bp.before_request(auth.requires(backend, pepper, "run"))
     _changing(bp, backend)
     _asking(bp, backend)
     return bp

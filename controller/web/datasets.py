@@ -68,7 +68,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     bp = APIBlueprint(
         "datasets", __name__, url_prefix="/v1/datasets", abp_tags=[Tag(name="datasets")], abp_security=auth.SECURITY
     )
-    bp.before_request(auth.requires(backend.store, pepper, "run"))
+    bp.before_request(auth.requires(backend, pepper, "run"))
     _changing(bp, backend)
     _asking(bp, backend)
     _reading(bp, backend)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from controller.config import MIN_MEMORY_BYTES
 from controller.model import (
+    MIN_MEMORY_BYTES,
     Dtypes,
     Environment,
     Format,
@@ -29,6 +29,7 @@ from controller.model import (
     Usage,
 )
 from controller.services.datasets import NAME
+from controller.services.scripts import REFERENCE
 
 
 class Asked(BaseModel):
@@ -70,6 +71,9 @@ class Options(Document):
     output_format: Format = Format.ARROW
 
 
+ScriptReference = Annotated[
+    str, Field(pattern=REFERENCE, description="a stored script: its name, and after an @ its version or a tag")
+]
 DatasetName = Annotated[str, Field(pattern=NAME, description="1 to 100 of A-Z a-z 0-9 . _ -, no dot ahead")]
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -100,7 +104,8 @@ class Table(Document):
 class SubmitBody(Document):
     """POST /v1/runs with a JSON body; files go in a multipart/form-data body instead."""
 
-    script: str
+    script: Annotated[str | None, Field(description="Python source that defines azureml_main, or `script_ref`")] = None
+    script_ref: ScriptReference | None = None
     dataframe1: Table | None = None
     dataframe2: Table | None = None
     options: Options = Options()
@@ -110,6 +115,13 @@ class UsedDataset(Document):
     """The version of a dataset that a port of a run is connected to."""
 
     port: int
+    name: str
+    version: int
+
+
+class UsedScript(Document):
+    """The version of a stored script that a run executes."""
+
     name: str
     version: int
 
@@ -138,9 +150,11 @@ class RunDocument(Document):
     at_most_once: bool
     position: Annotated[int | None, Field(description="turns until it begins, of a queued run that is asked for alone")]
     script_sha256: str
+    script: Annotated[UsedScript | None, Field(description="where it is a stored one")]
     reused_from: str | None
     rerun_of: str | None
     batch_id: str | None
+    endpoint_id: str | None
     item: int | None
     removed: Annotated[list[Part], Field(description="what retention has removed of its files")]
     created_at: datetime
@@ -177,9 +191,11 @@ def run_document(run: Run, position: int | None = None) -> dict[str, Any]:
         at_most_once=run.at_most_once,
         position=position,
         script_sha256=run.script_sha256,
+        script=UsedScript(**run.script.model_dump()) if run.script else None,
         reused_from=outcome.reused_from if outcome else None,
         rerun_of=run.rerun_of,
         batch_id=run.batch_id,
+        endpoint_id=run.endpoint_id,
         item=run.item,
         removed=list(run.removed),
         created_at=run.created_at,
@@ -214,8 +230,12 @@ class Problem(BaseModel):
     instance: str | None = None
     code: str
     errors: list[ProblemPlace] | None = None
+    quota: Annotated[str | None, Field(description="of which quota `limit` is the limit")] = None
     limit: float | None = None
-    value: float | None = None
+    value: Annotated[float | None, Field(description="what was asked for")] = None
+    used: Annotated[float | None, Field(description="what there was of it already")] = None
+    error: ScriptError | None = None
+    run_id: str | None = None
 
 
 class WaitQuery(Document):
@@ -237,6 +257,7 @@ class ListQuery(Document):
         str | None, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the script, as `script_sha256`")
     ] = None
     batch: Annotated[str | None, Field(max_length=100, description="id of the batch that the runs belong to")] = None
+    endpoint: Annotated[str | None, Field(max_length=100, description="id of the endpoint whose calls they are")] = None
     created_after: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
     created_before: Annotated[AwareDatetime | None, Field(description="RFC 3339, with its offset from UTC")] = None
     # A run may carry a mebibyte of its script's words: the page bounds what one answer costs the server.

@@ -43,7 +43,7 @@ def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
         abp_tags=[Tag(name="environments")],
         abp_security=auth.SECURITY,
     )
-    bp.before_request(auth.requires(backend.store, pepper, "run"))
+    bp.before_request(auth.requires(backend, pepper, "run"))
     environments = Environments(backend)
 
     @bp.get("", summary="The environments and their packages", responses={200: EnvironmentList, **answers()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import structlog
@@ -29,7 +30,10 @@ STATUS: dict[type[AirlockError], int] = {
     errors.UnsupportedFormat: 415,
     errors.NotAcceptable: 406,
     errors.ConversionFailed: 422,
+    errors.ScriptFailed: 422,
     errors.TooManyRuns: 429,
+    errors.QuotaSpent: 429,
+    errors.CallTimeout: 504,
     errors.StorageFull: 507,
     errors.Unavailable: 503,
 }
@@ -40,8 +44,10 @@ HTTP_CODES = {
     408: "request_timeout",
     412: "precondition_failed",
     413: "too_large",
+    414: "address_too_long",
     415: "unsupported_format",
     416: "range_not_satisfiable",
+    431: "headers_too_large",
 }
 RETRY_AFTER_SECONDS = {429: "5", 503: "5", 507: "60"}
 
@@ -53,6 +59,7 @@ def status_of(error: AirlockError) -> int:
 
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Response:
     """One problem document. Members of `more` that are None or empty are left out."""
+    g.refused = code
     document = {
         "type": f"urn:airlock:error:{code}",
         "title": title,
@@ -68,6 +75,16 @@ def problem(status: int, code: str, title: str, detail: str, **more: Any) -> Res
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="airlock"'
     return response
+
+
+def _say_when(answer: Response, error: AirlockError) -> None:
+    """When it makes sense to ask again; and of a quota, what is left of it."""
+    if error.retry_seconds is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
+    if answer.status_code == 429 and error.quota is not None and error.limit is not None:
+        answer.headers["RateLimit-Limit"] = f"{error.limit:.15g}"
+        answer.headers["RateLimit-Remaining"] = "0"
+        answer.headers["RateLimit-Reset"] = answer.headers["Retry-After"]
 
 
 def invalid(error: ValidationError, where: str = "") -> InvalidRequest:
@@ -96,15 +113,21 @@ def install(app: Flask) -> None:
         status = status_of(error)
         if status >= 500:
             _log.error("request_failed", code=error.code, error=error.detail)
-        return problem(
+        answer = problem(
             status,
             error.code,
             error.title,
             error.detail,
+            quota=error.quota,
             limit=error.limit,
             value=error.value,
+            used=error.used,
             errors=getattr(error, "errors", None),
+            error=getattr(error, "error", None),
+            run_id=g.get("run_id"),
         )
+        _say_when(answer, error)
+        return answer
 
     @app.errorhandler(ValidationError)
     def _shape(error: ValidationError) -> Response:

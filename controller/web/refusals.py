@@ -12,9 +12,13 @@ _PROBLEM = {
 }
 
 
+OF_EVERY_REQUEST = (400, 413, 414, 431)
+"""The edge refuses so, whatever the address: what is no HTTP, a body, an address or a head over its limit."""
+
+
 def answers(*statuses: int) -> dict[str | int, Any]:
     """The refusals of a route that needs a key: those of every such route, and these."""
-    return problems(401, 403, 422, 503, *statuses)
+    return problems(401, 403, 422, 429, 503, *statuses)
 
 
 def problems(*statuses: int) -> dict[str | int, Any]:

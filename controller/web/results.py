@@ -14,11 +14,12 @@ from controller.services.comparison import Comparison, compare
 from controller.web import auth
 from controller.web.documents import ComparisonQuery, ImageList, ImagePath, NoQuery, RunPath, run_document
 from controller.web.refusals import answers
-from controller.web.tables import BINARY, BY_MEDIA_TYPE, TABLE_ANSWERS, TABLES, negotiated, table
+from controller.web.tables import ANSWERED, BINARY, BY_MEDIA_TYPE, TABLE_ANSWERS, negotiated, table
 
 _HTML = "text/html"
+_PAGE_POLICY = "default-src 'none'; img-src data:; frame-ancestors 'none'; sandbox"
 _COMPARISON_ANSWERS: dict[str | int, Any] = {200: Comparison, **answers(404, 409, 410, 507)}
-_DEVICE_ANSWERS = {**TABLE_ANSWERS, 200: {"description": "the port", "content": {**TABLES, _HTML: {}}}}
+_DEVICE_ANSWERS = {**TABLE_ANSWERS, 200: {"description": "the port", "content": {**ANSWERED, _HTML: {}}}}
 
 
 def routes(bp: APIBlueprint, backend: Backend) -> None:
@@ -53,7 +54,7 @@ def routes(bp: APIBlueprint, backend: Backend) -> None:
         run = runs.get(backend, auth.caller(), path.run_id)
         if request.accept_mimetypes.best_match([*BY_MEDIA_TYPE, _HTML]) == _HTML:
             response = Response(runs.device_page(backend, run), content_type=f"{_HTML}; charset=utf-8")
-            response.headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; sandbox"
+            response.headers["Content-Security-Policy"] = _PAGE_POLICY
             return response
         wanted = negotiated(Format.JSON)
         if wanted is Format.JSON:
@@ -82,5 +83,4 @@ def routes(bp: APIBlueprint, backend: Backend) -> None:
         response = Response(pieces, mimetype=found.type, headers={"Content-Length": str(found.bytes)})
         if found.type != "image/png":  # a document that may hold scripts: a browser must not show it as ours
             response.headers["Content-Disposition"] = "attachment"
-            response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         return response

@@ -28,6 +28,7 @@ from controller.web.documents import (
 )
 from controller.web.idempotency import idempotency_key
 from controller.web.refusals import answers
+from controller.web.small_body import schemas
 from controller.web.submission import receive
 
 _SCHEMAS = "#/components/schemas"
@@ -39,10 +40,10 @@ _SUBMIT = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["script"],
                 "additionalProperties": False,
                 "properties": {
                     "script": {"type": "string", "description": "Python source that defines azureml_main"},
+                    "script_ref": {"type": "string", "description": "instead of it, a stored one: `name`, `name@3`"},
                     "dataframe1": {
                         **_BINARY,
                         "description": "a table; its format by Content-Type, else by name. Or, without a file name and "
@@ -60,16 +61,14 @@ _SUBMIT = {
 
 
 def component_schemas() -> dict[str, Schema]:
-    """The schemas that only the submitted body speaks of."""
-    schema = SubmitBody.model_json_schema(ref_template=_SCHEMAS + "/{model}")
-    definitions = schema.pop("$defs")
-    return {name: Schema(**value) for name, value in {SubmitBody.__name__: schema, **definitions}.items()}
+    """The schemas that only bodies speak of."""
+    return schemas(SubmitBody)
 
 
 def blueprint(backend: Backend, pepper: bytes) -> APIBlueprint:
     """The routes, each needing a key with the scope `run`."""
     bp = APIBlueprint("runs", __name__, url_prefix="/v1/runs", abp_tags=[Tag(name="runs")], abp_security=auth.SECURITY)
-    bp.before_request(auth.requires(backend.store, pepper, "run"))
+    bp.before_request(auth.requires(backend, pepper, "run"))
     _submitting(bp, backend)
     _asking(bp, backend)
     log.routes(bp, backend)
@@ -83,7 +82,7 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
         "",
         summary="Submit a run",
         request_body=_SUBMIT,
-        responses=_ACCEPTED | answers(409, 413, 415, 429, 507),
+        responses=_ACCEPTED | answers(404, 409, 413, 415, 429, 507),
     )
     def submit(query: WaitQuery, header: CreateHeader) -> tuple[dict[str, Any], int, dict[str, str]]:
         """202 with the accepted run, or 200 when it ended within `wait` seconds.
@@ -121,6 +120,7 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
             status=query.status,
             script_sha256=query.script,
             batch_id=query.batch,
+            endpoint_id=query.endpoint,
             created_after=query.created_after,
             created_before=query.created_before,
         )

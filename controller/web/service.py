@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from controller.errors import AirlockError
 from controller.services.backend import Backend
+from controller.web import prometheus
 
 _ASSETS = str(files(flask_openapi_swagger).joinpath("templates", "swagger"))
 _PAGE = """<!doctype html>
@@ -25,7 +26,8 @@ _PAGE = """<!doctype html>
 """
 _START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#api", validatorUrl: null});\n'
 _DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
 READY_SECONDS = 1.0
@@ -58,6 +60,8 @@ def blueprint(backend: Backend) -> APIBlueprint:
         checks = checked()
         ready = all(found == "ok" for found in checks.values())
         return {"ready": ready, "checks": checks}, 200 if ready else 503
+
+    prometheus.routes(bp, backend)
 
     @bp.get("/openapi.json", doc_ui=False)
     def openapi() -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from flask import Request
@@ -15,19 +16,24 @@ from pydantic import ValidationError
 from controller.config import KIB, Settings
 from controller.errors import InvalidRequest, TooLarge, UnsupportedFormat
 from controller.model import Format, Input, Priority, Reading
-from controller.services.submission import BUNDLE, SCRIPT, Submission, Wanted
-from controller.web.body import Body
+from controller.services import scripts
+from controller.services.submission import Submission, Wanted
+from controller.store.script_store import Named
+from controller.web.body import BODY_ADVICE, JSON_ADVICE, Body
 from controller.web.documents import DatasetReference, Options, SubmitBody
 from controller.web.errors import invalid
 from controller.web.parts import REFERENCE_BYTES, Part, Rule, receive_parts
 from controller.web.tables import described
-from controller.workspace import Staging
+from controller.workspace import BUNDLE, SCRIPT, Staging
 
 TABLES = ("dataframe1", "dataframe2")
 OPTIONS_BYTES = 256 * KIB
 MAX_DEPTH = 64
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
-NO_REF = "stored scripts are not part of this version: send `script`"
+REF_FILE, REF_BYTES = "script_ref", 200
+_STORED_WITH_IT = "does not go with script_ref: a stored script has its own"
+_OWN_OPTIONS = ("profile", "dtypes", "environment", "timeout_seconds", "memory_bytes", "cpus", "output_format")
+"""Options that a stored script has values for, where the request has none."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPTIONS_FILE = "options.json"
 
@@ -53,21 +59,49 @@ def is_multipart(request: Request) -> bool:
 
 def _multipart(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     rules = {
-        "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
+        **script_rules(settings),
         **{name: Rule(name, reference=True) for name in TABLES},
-        "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
         "options": Rule(OPTIONS_FILE, OPTIONS_BYTES, text=True),
     }
-    body = Body(request, settings.max_body_bytes, "send less data, or ask the operator for a larger max_body_bytes")
-    parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {"script_ref": NO_REF}, staging)
-    if "script" not in parts:
-        raise InvalidRequest("script: is missing", errors=[{"where": "script", "message": "is missing"}])
+    body = Body(request, settings.max_body_bytes, BODY_ADVICE)
+    parts = receive_parts(body, request.mimetype_params.get("boundary", ""), rules, {}, staging)
+    named = script_of(parts, staging)
     tables = [table_of(port, name, parts[name], staging) for port, name in enumerate(TABLES, 1) if name in parts]
     options = Options()
     if "options" in parts:
         options = options_in(staging.read(OPTIONS_FILE, OPTIONS_BYTES))
         staging.remove(OPTIONS_FILE)
-    return submission_of(options, tables, bundle="bundle" in parts, waits=waits)
+    return submission_of(options, tables, named, bundle="bundle" in parts, waits=waits)
+
+
+def script_rules(settings: Settings) -> dict[str, Rule]:
+    """The parts that say what is to be executed."""
+    return {
+        "script": Rule(SCRIPT, settings.max_script_bytes, text=True, code="script_too_large"),
+        "script_ref": Rule(REF_FILE, REF_BYTES, text=True),
+        "bundle": Rule(BUNDLE, settings.max_bundle_bytes),
+    }
+
+
+def script_of(parts: Mapping[str, Part], staging: Staging) -> Named | None:
+    """The stored script that is named; None when the script itself was sent. InvalidRequest."""
+    if "script_ref" not in parts:
+        require_script("script" in parts, None)
+        return None
+    require_script("script" in parts, "")
+    if "bundle" in parts:
+        refuse("bundle", _STORED_WITH_IT)
+    reference = staging.read(REF_FILE, REF_BYTES)
+    staging.remove(REF_FILE)
+    return scripts.parse(reference.decode("utf-8", "replace"))
+
+
+def require_script(sent: bool, reference: str | None) -> None:
+    """InvalidRequest when there are both a script and a reference to one, or neither."""
+    if sent and reference is not None:
+        refuse("script_ref", "script and script_ref exclude each other")
+    if not sent and reference is None:
+        refuse("script", "is missing: send the text, or as script_ref the name of a stored one")
 
 
 def table_of(port: int, name: str, part: Part, staging: Staging) -> Input | Wanted:
@@ -92,15 +126,14 @@ def options_in(data: bytes) -> Options:
 
 
 def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
-    body = Body(request, settings.max_json_bytes, "send tables as files, in a multipart/form-data body")
-    document = parse_json(body.read_all(), "body")
-    refuse_later_fields(document)
+    body = Body(request, settings.max_json_bytes, JSON_ADVICE)
+    document = parse_object(body.read_all())
     try:
         submitted = SubmitBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
     bound_options(document)
-    staging.write(SCRIPT, submitted.script.encode())
+    named = script_in(submitted.script, submitted.script_ref, staging)
     tables: list[Input | Wanted] = []
     for port, table in enumerate((submitted.dataframe1, submitted.dataframe2), start=1):
         if table is not None and table.dataset is not None:
@@ -108,7 +141,15 @@ def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -
         elif table is not None:
             tables.append(Input(port=port, format=Format.JSON))
             staging.write(f"dataframe{port}", json.dumps(table.records).encode())
-    return submission_of(submitted.options, tables, bundle=False, waits=waits)
+    return submission_of(submitted.options, tables, named, bundle=False, waits=waits)
+
+
+def script_in(script: str | None, reference: str | None, staging: Staging) -> Named | None:
+    """The stored script that a JSON body names; None when it has the script itself. InvalidRequest."""
+    require_script(script is not None, reference)
+    if script is not None:
+        staging.write(SCRIPT, script.encode())
+    return scripts.parse(reference) if reference is not None else None
 
 
 def bound_options(document: Any) -> None:
@@ -119,37 +160,24 @@ def bound_options(document: Any) -> None:
         raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
 
 
-def refuse_later_fields(document: Any) -> None:
-    """Parts of the API's plan that this version does not have: said plainly, and not as a misspelling."""
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    if "script_ref" in document:
-        both = "script and script_ref exclude each other; " if "script" in document else ""
-        message = both + NO_REF
-        raise InvalidRequest(message, errors=[{"where": "script_ref", "message": message}])
-
-
-def submission_of(options: Options, tables: list[Input | Wanted], *, bundle: bool, waits: bool) -> Submission:
+def submission_of(
+    options: Options, tables: list[Input | Wanted], script: Named | None, *, bundle: bool, waits: bool
+) -> Submission:
     readings = {1: options.dataframe1, 2: options.dataframe2}
     for port, reading in readings.items():
         if reading is not None and port not in {table.port for table in tables}:
             refuse(f"options.dataframe{port}", f"there is no dataframe{port} to be read in this way")
     tables = [_read_as(table, readings[table.port]) for table in tables]
     return Submission(
-        profile=options.profile,
-        dtypes=options.dtypes,
+        script=script,
         reuse=options.reuse,
         at_most_once=options.at_most_once,
         priority=options.priority or (Priority.INTERACTIVE if waits else Priority.NORMAL),
-        environment=options.environment,
-        timeout_seconds=options.timeout_seconds,
-        memory_bytes=options.memory_bytes,
-        cpus=options.cpus,
         parameters=options.parameters,
-        output_format=options.output_format,
         inputs=tuple(table for table in tables if isinstance(table, Input)),
         datasets=tuple(table for table in tables if isinstance(table, Wanted)),
         bundle=bundle,
+        **{name: getattr(options, name) for name in _OWN_OPTIONS if name in options.model_fields_set},
     )
 
 
@@ -167,6 +195,14 @@ def _read_as(table: Input | Wanted, reading: Reading | None) -> Input | Wanted:
 def refuse(where: str, message: str) -> NoReturn:
     """InvalidRequest, at one place."""
     raise InvalidRequest(f"{where}: {message}", errors=[{"where": where, "message": message}])
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A body that is a JSON object, as `parse_json` reads it."""
+    document = parse_json(data, "body")
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return document
 
 
 def parse_json(data: bytes, where: str) -> Any:

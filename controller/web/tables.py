@@ -14,9 +14,16 @@ from controller.web.refusals import answers
 
 BINARY = {"type": "string", "format": "binary"}
 TABLES = {format.media_type: {"schema": BINARY} for format in Format}
+_RECORDS = {"type": "array", "items": {"type": "object"}}
+_AZURE_TABLE = {"type": "object", "required": ["ColumnNames", "ColumnTypes", "Values"]}
+ANSWERED: dict[str, Any] = TABLES | {
+    Format.JSON.media_type: {"schema": _RECORDS},
+    Format.AZURE_JSON.media_type: {"schema": _AZURE_TABLE},
+}
+"""Tables as they are given; those that are sent may be JSON of other forms too."""
 BY_MEDIA_TYPE = {format.media_type: format for format in Format}
 TABLE_ANSWERS: dict[str | int, Any] = {
-    200: {"description": "the table", "content": TABLES},
+    200: {"description": "the table", "content": ANSWERED},
     206: {"description": "the part of it that `Range` asks for", "content": TABLES},
     304: {"description": "it is the one that `If-None-Match` names"},
     **answers(404, 406, 409, 410, 412, 416, 507),

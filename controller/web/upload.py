@@ -13,7 +13,7 @@ from controller.errors import UnsupportedFormat
 from controller.model import Compression, Format, Reading
 from controller.services.uploads import SOURCE, Upload
 from controller.store.dataset_store import Expected
-from controller.web.body import Body
+from controller.web.body import BODY_ADVICE, Body
 from controller.web.dataset_documents import PutQuery
 from controller.web.errors import invalid
 from controller.web.parts import Part, Rule, receive_parts
@@ -22,7 +22,6 @@ from controller.web.tables import described
 from controller.workspace import Staging, disk_errors
 
 _OPTIONS_FILE = "options.json"
-_ADVICE = "send less data, or ask the operator for a larger max_body_bytes"
 
 
 def receive(request: Request, staging: Staging, settings: Settings, name: str, query: PutQuery) -> Upload:
@@ -32,7 +31,7 @@ def receive(request: Request, staging: Staging, settings: Settings, name: str, q
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("a body with a Content-Encoding is not read: send it as it is, with `?compression=`")
-    body, reading = Body(request, settings.max_body_bytes, _ADVICE), Reading()
+    body, reading = Body(request, settings.max_body_bytes, BODY_ADVICE), Reading()
     if request.mimetype == "multipart/form-data":
         part, reading = _parts(request, body, staging)
     else:

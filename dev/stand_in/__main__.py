@@ -1,6 +1,6 @@
 """Offer stand-ins for as long as an image is built.
 
-    python -m dev.stand_in sandbox_image --wanted base --wanted channel [--always]
+    python -m dev.stand_in sandbox_image --wanted base --wanted channel [--always] [--builder buildah]
 
 Tries the base image that the Dockerfile names and the channels in environment.yml. Prints one line of JSON: for
 each of them null when it answers (or is not wanted), else what to use instead. Then serves the stand-in channel
@@ -39,12 +39,12 @@ def say(line: str) -> None:
     print(f"stand-in: {line}", file=sys.stderr, flush=True)
 
 
-def needs_base(dockerfile: Path) -> bool:
+def needs_base(dockerfile: Path, builder: str) -> bool:
     """Whether the Dockerfile's base image cannot be had."""
     named = re.search(r"^ARG BASE_IMAGE=(\S+)", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
     if not named:
         raise ValueError(f"{dockerfile}: no line `ARG BASE_IMAGE=...`")
-    if reason := probe.why_no_image(named[1]):
+    if reason := probe.why_no_image(named[1], builder):
         say(f"{named[1]} does not answer ({reason}); Debian's packages take its place")
     return bool(reason)
 
@@ -58,15 +58,15 @@ def needs_channel(environment: Path) -> bool:
     return False
 
 
-def make_missing(wants_base: bool, environment: Path | None, installer: Path) -> None:
+def make_missing(wants_base: bool, environment: Path | None, installer: Path, builder: str) -> None:
     """Make what is not there yet, both at once; `environment` is None when no channel is wanted."""
-    makes_base = wants_base and not base.is_here()
+    makes_base = wants_base and not base.is_here(builder)
     makes_channel = environment is not None and not channel.folder_of(environment, installer).is_dir()
     if makes_base or makes_channel:
         apt.prepare(*(["mmdebstrap"] if makes_base else []))
     start = time.monotonic()
     with ThreadPoolExecutor() as executor:
-        making = [executor.submit(base.make)] if makes_base else []
+        making = [executor.submit(base.make, builder)] if makes_base else []
         if environment is not None:
             making.append(executor.submit(channel.find_or_make, environment, installer))
         for future in making:
@@ -97,16 +97,16 @@ def serving(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def offer(context: Path, wanted: set[str], always: bool) -> None:
+def offer(context: Path, wanted: set[str], always: bool, builder: str) -> None:
     """Make what is needed, print where it is, and stay until standard input ends."""
     environment, installer = context / "environment.yml", context / "installer.txt"
     if not always:
         with ThreadPoolExecutor() as executor:
-            base_needed = executor.submit(needs_base, context / "Dockerfile") if "base" in wanted else None
+            base_needed = executor.submit(needs_base, context / "Dockerfile", builder) if "base" in wanted else None
             channel_needed = executor.submit(needs_channel, environment) if "channel" in wanted else None
             wanted = {"base"} if base_needed and base_needed.result() else set()
             wanted |= {"channel"} if channel_needed and channel_needed.result() else set()
-    make_missing("base" in wanted, environment if "channel" in wanted else None, installer)
+    make_missing("base" in wanted, environment if "channel" in wanted else None, installer, builder)
     served = serving(channel.folder_of(environment, installer)) if "channel" in wanted else nullcontext()
     with served as url:
         answer = {
@@ -123,10 +123,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dev.stand_in", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("context", type=Path, help="folder of Dockerfile, environment.yml and installer.txt")
     parser.add_argument("--wanted", choices=["base", "channel"], action="append", default=[])
+    parser.add_argument("--builder", choices=["docker", "buildah"], default="docker", help="who is to have the base")
     parser.add_argument("--always", action="store_true", help="do not try the real ones first")
     arguments = parser.parse_args()
     try:
-        offer(arguments.context, set(arguments.wanted), arguments.always)
+        offer(arguments.context, set(arguments.wanted), arguments.always, arguments.builder)
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         sys.exit(f"stand-in: {error}")
 

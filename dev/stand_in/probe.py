@@ -10,18 +10,20 @@ from pathlib import Path
 from rattler import Gateway
 from rattler.exceptions import GatewayError
 
+from dev.stand_in.base import INSPECT
+
 SECONDS = 60
 """How long a registry or channel may take before it counts as silent."""
 
 
-def why_no_image(name: str) -> str:
+def why_no_image(name: str, builder: str) -> str:
     """Empty when the image is here or can be pulled; otherwise the reason, in one line."""
-    here = subprocess.run(["docker", "image", "inspect", name], check=False, capture_output=True)
+    here = subprocess.run([*INSPECT[builder], name], check=False, capture_output=True)
     if here.returncode == 0:
         return ""
     try:
         pull = subprocess.run(
-            ["docker", "pull", "-q", name], check=False, capture_output=True, text=True, timeout=SECONDS
+            [builder, "pull", "-q", name], check=False, capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {SECONDS} s"

@@ -50,7 +50,7 @@ def controller_image(wheels):
     """Built from the project's own Dockerfile, on Debian's image or its stand-in."""
     debian = "debian:bookworm-slim"
     arguments = {"PIP_FIND_LINKS": wheels, "PIP_NO_INDEX": "1"}
-    if probe.why_no_image(debian):
+    if probe.why_no_image(debian, "docker"):
         arguments["BASE_IMAGE"] = base.name()
     build = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     command = ["docker", "build", "-q", "--network", "host", *build, "-t", "airlock-controller:latest", str(ROOT)]

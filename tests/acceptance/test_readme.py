@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-MAIN, SERVE, CALL, STORED, BATCH, LOCAL = BLOCKS
+MAIN, SERVE, CALL, STORED, BATCH, SERVICE, LOCAL = BLOCKS
 
 
 def shell(script: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -81,10 +81,13 @@ def test_the_table_that_is_kept_is_used_by_its_name(server, tmp_path):
 
     done = shell(STORED, tmp_path, AIRLOCK_URL=server.url, AIRLOCK_KEY=server.key)
     shell(BATCH, tmp_path, AIRLOCK_URL=server.url, AIRLOCK_KEY=server.key)
+    published = shell(SERVICE, tmp_path, AIRLOCK_URL=server.url, AIRLOCK_KEY=server.key)
 
     assert "numbers@1  ready  2 rows x 1 columns" in done.stdout
     assert "2 rows x 2 columns" in done.stdout
     assert (tmp_path / "doubled.csv").read_text() == '"n","double"\n1,2\n2,4\n'
+    assert "primary key (shown only now): ale_" in published.stdout
+    assert (tmp_path / "answer.csv").read_text() == '"n","double"\n1,2\n2,4\n'
 
 
 def test_the_script_at_home_runs_without_a_server(tmp_path):

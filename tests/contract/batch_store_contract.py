@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from store_contract import CLAIM, NOTHING, NOW, a_run, idempotent
+from tenant_store_contract import two_tenants
 
 from controller.config import Settings
 from controller.model import DatasetUse, Job, Outcome, Priority, Reason, Run, ScriptError, Slice, Status, TaskKind
@@ -41,9 +42,8 @@ def some(counts: Counts) -> dict[ItemStatus, int]:
 
 class BatchStoreContract:
     @pytest.fixture(autouse=True)
-    def _tenants(self, store):
-        store.add_tenant("ten_a", "a", NOW)
-        store.add_tenant("ten_b", "b", NOW)
+    def _tenants(self, tenants):
+        two_tenants(tenants)
 
     @pytest.fixture
     def batch(self, batches):

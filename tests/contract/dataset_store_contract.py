@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from store_contract import CLAIM, LOST, NOTHING, NOW, a_run, idempotent
+from tenant_store_contract import two_tenants
 
 from controller.model import (
     DatasetStatus,
@@ -54,9 +55,8 @@ def an_ingest(version: DatasetVersion, **changes):
 
 class DatasetStoreContract:
     @pytest.fixture(autouse=True)
-    def _tenants(self, store):
-        store.add_tenant("ten_a", "a", NOW)
-        store.add_tenant("ten_b", "b", NOW)
+    def _tenants(self, tenants):
+        two_tenants(tenants)
 
     @pytest.fixture
     def put(self, store, datasets):

@@ -86,6 +86,14 @@ class EngineContract:
         assert result.usage.wall_seconds > 0
         assert left_behind() == 0
 
+    def test_what_stands_ready_is_told_as_the_check_tells_it(self, engine, image):
+        """None where every run has a plain start; else how many at most, and how many runs found one."""
+        told, checked = engine.warm(), engine.check(image).warm
+
+        assert (told is None) == (checked is None)
+        if told is not None:
+            assert (told.limit, told.taken) == (checked.limit, checked.taken)
+
     def test_usage_comes_from_the_hosts_counters(self, engine, make_spec):
         """A second of work and 200 MiB are seen, more or less."""
         spec, _ = make_spec(

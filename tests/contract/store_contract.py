@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
+from tenant_store_contract import NOW, two_tenants
 
 from controller.config import Settings
-from controller.errors import Conflict
 from controller.model import Job, Outcome, Part, Priority, Run, Status, Stored, TaskKind
-from controller.store.base import Added, Claim, Idempotent, Key, RunFilter
+from controller.store.base import Added, Claim, Idempotent, RunFilter
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LOST = Outcome(status=Status.FAILED)
 CLAIM = Claim(owner="own_1", lease_until=NOW + timedelta(seconds=60))
 NOTHING = Stored()
@@ -41,9 +40,8 @@ def a_run(run_id: str, tenant_id: str = "ten_a", after_seconds: float = 0) -> Ru
 
 class StoreContract:
     @pytest.fixture(autouse=True)
-    def _tenants(self, store):
-        store.add_tenant("ten_a", "a", NOW)
-        store.add_tenant("ten_b", "b", NOW)
+    def _tenants(self, tenants):
+        two_tenants(tenants)
 
     def test_a_run_comes_back_as_it_was_stored(self, store):
         """Every field, times with their zone and microseconds."""
@@ -181,6 +179,33 @@ class StoreContract:
             "run_4": (Status.FAILED, 0),
         }
         assert [run.run_id for run in store.waiting()] == ["run_3", "run_0"]
+
+    def test_the_backlog_is_told_by_class(self, store):
+        """How many wait, and since when the first; of all tenants, and only what is queued."""
+        urgent = {"priority": Priority.INTERACTIVE}
+        store.add_run(a_run("run_0", after_seconds=5).model_copy(update=urgent), 10)
+        store.add_run(a_run("run_1", after_seconds=3), 10)
+        store.add_run(a_run("run_2", "ten_b", after_seconds=1), 10)
+        store.add_run(a_run("run_3", after_seconds=0), 10)
+        store.claim("run_3", CLAIM, NOW)
+
+        told = {one.priority: (one.count, one.oldest) for one in store.backlog()}
+
+        assert told == {
+            Priority.INTERACTIVE: (1, NOW + timedelta(seconds=5)),
+            Priority.NORMAL: (2, NOW + timedelta(seconds=1)),
+        }
+
+    def test_runs_are_found_by_their_ids_alone(self, store):
+        """Whosever they are; those that are not there are left out."""
+        mine, other = a_run("run_0"), a_run("run_1", "ten_b")
+        for run in (mine, other, a_run("run_2")):
+            store.add_run(run, 10)
+
+        found = store.named(["run_1", "run_0", "run_9"])
+
+        assert sorted(found, key=lambda run: run.id) == [mine, other]
+        assert store.named([]) == []
 
     def test_only_an_ended_lease_is_taken_up(self, store):
         """A run whose owner renews its lease is his; of another owner's run, he renews nothing."""
@@ -362,24 +387,6 @@ class StoreContract:
         deleted = store.delete_run("ten_a", "run_1")
 
         assert (refused, deleted, store.run("ten_a", "run_1")) == ([False, False], True, None)
-
-    def test_keys_come_back_as_they_were_stored(self, store):
-        """And an unknown one is None."""
-        key = Key(id="k", tenant_id="ten_a", name="n", mac="m", scopes=("run",), created_at=NOW, expires_at=NOW)
-        assert not store.has_keys()
-
-        store.add_key(key)
-
-        assert store.has_keys()
-        assert store.key("k") == key
-        assert store.key("other") is None
-
-    def test_tenant_names_are_unique(self, store):
-        """A second tenant of the same name is refused by name."""
-        with pytest.raises(Conflict, match="'a'"):
-            store.add_tenant("ten_c", "a", NOW)
-
-        assert store.tenant_named("a") == "ten_a"
 
     def test_migrating_again_changes_nothing(self, store, database):
         """Every start migrates."""

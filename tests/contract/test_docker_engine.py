@@ -9,9 +9,10 @@ import docker
 import pytest
 from engine_contract import LIMITS, EngineContract
 
-from controller.engines.docker import ORPHAN_SECONDS, DockerEngine, WarmPolicy
-from controller.engines.docker_request import DEADLINE_LABEL, OWNER_LABEL, RUN_LABEL
+from controller.engines.docker import DockerEngine
 from controller.engines.uids import FIRST_UID, UIDS, UidPool
+from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL
+from controller.engines.warm_start import WarmPolicy
 from controller.errors import EngineUnavailable
 from controller.services.tenants import new_id
 

@@ -6,22 +6,7 @@ import pytest
 from batch_store_contract import BatchStoreContract
 
 from controller.store.batches import SqlBatches
-from controller.store.database import Database
 from controller.store.datasets import SqlDatasets
-from controller.store.sql import SqlStore
-
-
-@pytest.fixture
-def database(tmp_path):
-    made = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
-    made.migrate()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(database):
-    return SqlStore(database)
 
 
 @pytest.fixture

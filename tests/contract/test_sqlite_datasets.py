@@ -5,22 +5,7 @@ from __future__ import annotations
 import pytest
 from dataset_store_contract import DatasetStoreContract
 
-from controller.store.database import Database
 from controller.store.datasets import SqlDatasets
-from controller.store.sql import SqlStore
-
-
-@pytest.fixture
-def database(tmp_path):
-    made = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
-    made.migrate()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(database):
-    return SqlStore(database)
 
 
 @pytest.fixture

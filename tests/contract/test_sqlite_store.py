@@ -12,21 +12,7 @@ from controller.errors import StoreError
 from controller.model import Status
 from controller.store.base import RunFilter
 from controller.store.database import Database
-from controller.store.sql import SqlStore
 from controller.store.tables import metadata
-
-
-@pytest.fixture
-def database(tmp_path):
-    made = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
-    made.migrate()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(database):
-    return SqlStore(database)
 
 
 class TestSqliteStore(StoreContract):

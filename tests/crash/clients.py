@@ -172,8 +172,8 @@ class Load(threading.Thread):
         first = self._random.choice(ended)
         promise = Promise(token=first.token, total=first.total, at_most_once=first.at_most_once)
         headers = {"Idempotency-Key": str(uuid.UUID(int=self._random.getrandbits(128)))}
-        answer = self._client.insist("POST", f"/v1/runs/{first.run_id}/rerun", 202, 404, headers=headers)
-        if answer.status_code == 202:  # else somebody deleted it
+        answer = self._client.insist("POST", f"/v1/runs/{first.run_id}/rerun", 200, 202, 404, headers=headers)
+        if answer.status_code in (200, 202):  # 200: it had ended before it was answered; 404: somebody deleted it
             promise.run_id = answer.json()["id"]
             self._ledger.add(promise)
             self._follow(promise)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sandbox import STARTS, serving
+from sandbox import STARTS, serving, with_engine
 
+from tests.containers import ENGINE
 from tests.running import RunningServer
 
 MIB = 1 << 20
@@ -21,16 +22,51 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="session", params=STARTS)
-def start(request: pytest.FixtureRequest) -> str:
+WALLS = ("test_files", "test_from_the_host", "test_network", "test_surroundings", "test_syscalls")
+"""The core of the promises: what a script can reach. `make test` shows these for the oci engine too, with warm
+containers; `AIRLOCK_ENGINE=oci pytest tests/sandbox` shows all of them for it, with either start.
+"""
+MADE_BY = [f"{ENGINE}-{start}" for start in STARTS]
+"""Which engine makes the containers, and how runners come into them."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "made_by" in metafunc.fixturenames:
+        of_walls = metafunc.module.__name__.rpartition(".")[2] in WALLS
+        more = ["oci-warm"] if of_walls and ENGINE != "oci" else []
+        metafunc.parametrize("made_by", [*MADE_BY, *more], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if ENGINE == "oci" and item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.skip(reason="it needs Docker"))
+
+
+@pytest.fixture(scope="session")
+def made_by(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[RunningServer]:
-    yield from serving(tmp_path_factory.mktemp("server") / "data", start, {})
+def start(made_by: str) -> str:
+    return made_by.partition("-")[2]
 
 
 @pytest.fixture(scope="session")
-def small_server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[RunningServer]:
-    yield from serving(tmp_path_factory.mktemp("small") / "data", start, SMALL)
+def engine_settings(made_by: str) -> dict[str, str]:
+    return with_engine(made_by.partition("-")[0])
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, start: str, engine_settings: dict[str, str]
+) -> Iterator[RunningServer]:
+    yield from serving(tmp_path_factory.mktemp("server") / "data", start, engine_settings)
+
+
+@pytest.fixture(scope="session")
+def small_server(
+    tmp_path_factory: pytest.TempPathFactory, start: str, engine_settings: dict[str, str]
+) -> Iterator[RunningServer]:
+    yield from serving(tmp_path_factory.mktemp("small") / "data", start, SMALL | engine_settings)

@@ -14,7 +14,9 @@ import pyarrow as pa
 import requests
 
 from controller.engines.uids import FIRST_UID, UIDS
+from tests.containers import ENGINE, inspected, listed, pids_in
 from tests.running import RunningServer, start_server
+from tests.unpacked import unpacked_images
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SLEEPER = """
@@ -36,6 +38,17 @@ def azureml_main(dataframe1, dataframe2):
 
 STARTS = {"warm": "4", "plain": "0"}
 """Every promise holds for both ways in which a runner comes into its container."""
+
+
+def with_engine(engine: str) -> dict[str, str]:
+    """The settings of a server with this engine. The oci engine's needs no Docker, so it is shown none."""
+    if engine == "docker":
+        return {"AIRLOCK_ENGINE": engine}
+    return {
+        "AIRLOCK_ENGINE": engine,
+        "AIRLOCK_OCI_IMAGE_DIR": str(unpacked_images()),
+        "DOCKER_HOST": "unix:///nonexistent/docker.sock",
+    }
 
 
 def serving(data_dir: Path, start: str, env: dict[str, str]) -> Iterator[RunningServer]:
@@ -101,17 +114,16 @@ def docker_api() -> Iterator[Any]:
 
 
 def container_of(run_id: str, seconds: float = 30) -> dict[str, Any]:
-    """`docker inspect` of the run's live container, and its runner's pid and uid; waits until it runs."""
+    """What its engine tells of the run's live container, and its runner's pid and uid; waits until it runs."""
     deadline = time.monotonic() + seconds
-    with docker_api() as api:
-        while time.monotonic() < deadline:
-            for found in api.containers(filters={"label": "airlock.instance", "status": "running"}):
-                if _is_of(found, run_id):
-                    with suppress(docker.errors.NotFound, FileNotFoundError, ProcessLookupError, ValueError):
-                        container = dict(api.inspect_container(found["Id"]))
+    while time.monotonic() < deadline:
+        for found in [one for engine in {ENGINE, "oci"} for one in listed(engine)]:
+            if _is_of(found, run_id):
+                with suppress(docker.errors.APIError, FileNotFoundError, ProcessLookupError, ValueError):
+                    if (container := inspected(found["Id"])) is not None:
                         pid = min(processes_of(container), key=_inner_pid)
                         return container | {"Runner": {"Pid": pid, "Uid": int(status_of(pid)["Uid"].split()[0])}}
-            time.sleep(0.02)
+        time.sleep(0.02)
     raise AssertionError(f"no running container of {run_id} within {seconds} s")
 
 
@@ -120,6 +132,8 @@ def _is_of(container: dict[str, Any], run_id: str) -> bool:
     if not is_warm(container):
         return bool(container["Labels"].get("airlock.run") == run_id)
     place = next(Path(mount["Source"]) for mount in container["Mounts"] if mount["Destination"] == "/in")
+    if len(place.parts) < 5:
+        return False
     own = place.parents[3] / "runs" / run_id / "in" / "job.json"
     with suppress(FileNotFoundError):
         return own.samefile(place / "job.json")
@@ -165,6 +179,13 @@ def status_of(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def lives(pid: int) -> bool:
+    """Whether it runs; one that only waits to be collected by its parent does not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return not status_of(pid)["State"].startswith("Z")
+    return False
+
+
 def cgroup_file(pid: int, controller: str, v1_name: str, v2_name: str) -> str:
     """A limit of the process's cgroup as the kernel holds it, on hosts of either cgroup version."""
     root = Path("/sys/fs/cgroup")
@@ -179,10 +200,7 @@ def cgroup_file(pid: int, controller: str, v1_name: str, v2_name: str) -> str:
 
 def processes_of(container: dict[str, Any]) -> list[int]:
     """The host's ids of the runner and whatever it started; without a warm container's first process."""
-    with docker_api() as api:
-        top = api.top(container["Id"], ps_args="-eo pid")
-    pids = [int(row[0]) for row in top["Processes"]]
-    return [pid for pid in pids if not (is_warm(container) and pid == container["State"]["Pid"])]
+    return [pid for pid in pids_in(container["Id"]) if not (is_warm(container) and pid == container["State"]["Pid"])]
 
 
 def strays(server: RunningServer) -> list[str]:
@@ -190,12 +208,11 @@ def strays(server: RunningServer) -> list[str]:
 
     Known by their uid, which is one of the pool, and by what is mounted for them: tests of other servers go on.
     """
-    place = f"/{server.data_dir.parent.name}/{server.data_dir.name}/"
-    with docker_api() as api:
-        living = [found["Id"] for found in api.containers()]
+    place = "/" + "/".join(server.data_dir.parts[-3:]) + "/"
+    living = [found["Id"] for found in listed(server.engine)]
     found = []
     for path in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(OSError):  # it ends just now
             status = status_of(int(path.name))
             uid = int(status["Uid"].split()[0])
             cgroups = (path / "cgroup").read_text()

@@ -14,19 +14,19 @@ from sandbox import is_warm, living
 
 from controller.config import Settings
 from controller.engines.base import RUNNER_COMMAND, SandboxSpec
-from controller.engines.docker_request import (
+from controller.engines.docker_request import create_request, launcher_request, warm_request
+from controller.engines.walls import (
     DEADLINE_LABEL,
     OWNER_LABEL,
     RUN_LABEL,
     WARM_LABEL,
-    create_request,
     launcher_profile,
-    launcher_request,
     seccomp_profile,
-    warm_request,
 )
 from controller.model import Limits
 from tests.running import RunningServer
+
+pytestmark = pytest.mark.docker
 
 GOLDEN, GOLDEN_WARM = (Path(__file__).parent / name for name in ("create_request.json", "warm_requests.json"))
 """After a change that is meant: the test's own message shows the new text. Each line of it is reviewed."""

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,31 +15,28 @@ from sandbox import (
     container_of,
     docker_api,
     ended,
+    lives,
     living,
     strays,
     submit,
     wait_for_log,
 )
 
+from tests.containers import exists
 from tests.running import RunningServer, until
 
 NAP = "import time\ndef azureml_main(a, b):\n    time.sleep(1.5)"
-
-
-def exists(container_id: str) -> bool:
-    with docker_api() as api:
-        return any(found["Id"] == container_id for found in api.containers(all=True))
 
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_cancel_ends_the_container_within_a_second(server: RunningServer, attempt: int) -> None:
     """One second after the request to cancel, no process of the run is alive; then the container goes."""
     with living(server) as (run_id, container):
-        process = Path(f"/proc/{container['State']['Pid']}")
+        pid = container["State"]["Pid"]
         began = time.monotonic()
 
         answer = server.post(f"/v1/runs/{run_id}/cancel")
-        dead = until(lambda: not process.exists(), 5)
+        dead = until(lambda: not lives(pid), 5)
         seconds = time.monotonic() - began
         run = ended(server, run_id)
 
@@ -114,7 +110,7 @@ def _seen_and_ended(server: RunningServer) -> str:
     run_id = submit(server, NAP)
     container = container_of(run_id)
     run = ended(server, run_id)
-    alive = [pid for pid in (container["State"]["Pid"], container["Runner"]["Pid"]) if Path(f"/proc/{pid}").exists()]
+    alive = [pid for pid in (container["State"]["Pid"], container["Runner"]["Pid"]) if lives(pid)]
     assert (run["status"], alive) == ("succeeded", [])
     return str(container["Id"])
 
@@ -144,11 +140,12 @@ def test_a_killed_server_leaves_nothing_for_long(make_server: Callable[..., Runn
     run = ended(second, run_id)
 
     assert gone
-    assert not Path(f"/proc/{container['State']['Pid']}").exists()
+    assert not lives(container["State"]["Pid"])
     assert (run["status"], run["reason"], run["attempt"]) == ("failed", "timeout", 2)
     check_clean(second)
 
 
+@pytest.mark.docker
 def test_a_container_of_somebody_else_is_left_alone(
     make_server: Callable[..., RunningServer], server: RunningServer
 ) -> None:

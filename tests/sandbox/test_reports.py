@@ -271,7 +271,7 @@ def test_a_page_in_the_place_of_a_picture_is_a_download(server: RunningServer, r
     answer = server.get(f"/v1/runs/{runs['a picture that is a page']['id']}/images/x.svg")
 
     assert answer.headers["Content-Disposition"] == "attachment"
-    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

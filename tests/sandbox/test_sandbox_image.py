@@ -15,6 +15,8 @@ import pytest
 
 from controller import image
 
+pytestmark = pytest.mark.docker
+
 SURVEY = Path(__file__).with_name("image_survey.py").read_text(encoding="utf-8")
 AS_IN_A_RUN = ("--read-only", "--user=200001:200001", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 WORK = ("--tmpfs=/work:rw,nosuid,nodev,exec,size=64m,uid=200001,gid=200001,mode=0700", "--env=HOME=/work",

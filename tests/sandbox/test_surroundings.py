@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sandbox import findings
 
-from controller.engines.docker_request import MASKED_PATHS, environment
 from controller.engines.uids import FIRST_UID, UIDS
+from controller.engines.walls import MASKED_PATHS, environment
 from controller.model import Limits
 from tests.running import RunningServer
 

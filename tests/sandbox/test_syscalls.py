@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sandbox import findings
 
-from controller.engines.docker_request import seccomp_profile
+from controller.engines.walls import seccomp_profile
 from tests.running import RunningServer
 
 REFUSED = {"EPERM", "ENOSYS"}

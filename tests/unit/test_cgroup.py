@@ -56,3 +56,27 @@ def test_the_last_reading_outlives_the_cgroup(tmp_path):
     counters = reader.sample()
 
     assert counters == cgroup.Counters(cpu_seconds=None, peak_memory_bytes=10, oom_kills=None)
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked", "place"),
+    [
+        ("systemd", "airlock-runs.slice:airlock:name", "airlock.slice/airlock-runs.slice/airlock-name.scope"),
+        ("cgroupfs", "/airlock-runs/name", "airlock-runs/name"),
+    ],
+)
+def test_a_container_of_the_oci_engine_is_found_where_it_was_asked_for(tmp_path, driver, asked, place):
+    """What the runtime is told, and where it will then be: systemd makes a scope in nested slices of it."""
+    directory = tmp_path / place
+    directory.mkdir(parents=True)
+    (directory / "memory.peak").write_text("8192\n")
+
+    reader = cgroup.oci_reader("name", version="2", driver=driver, root=tmp_path)
+
+    assert cgroup.oci_path("name", driver) == asked
+    assert reader.sample().peak_memory_bytes == 8192
+
+
+def test_cgroups_that_are_not_there_are_clear():
+    """As after a container that came to nothing."""
+    assert cgroup.clear_oci("airlock-there-is-none", driver="cgroupfs", seconds=0)

@@ -18,6 +18,9 @@ from controller.config import Settings
 from controller.doctor.engine import clock_finding, engine_findings, is_fixed, parse_version
 from controller.doctor.examination import Finding, Level, examine
 from controller.doctor.host import Host, host_findings, read_host
+from controller.doctor.oci import host_findings as oci_host_findings
+from controller.engines.oci_host import Host as Kernel
+from tests.unpacked import unpacked_images
 
 DEBIAN_12: dict[str, Any] = {
     "MemoryLimit": True,
@@ -322,3 +325,45 @@ def test_the_command_prints_each_finding_and_ends_with_1(monkeypatch: pytest.Mon
     lines = [f"{finding['level']:<8}{finding['name']} " for finding in findings]
     assert [line for line in lines if f"\n{line}" not in f"\n{text.stdout}"] == []
     assert [finding["level"] for finding in findings if finding["name"] == "docker"] == ["error"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the oci engine needs root")
+def test_the_oci_engine_is_examined_with_a_real_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Docker: the choice and its reason, runtime, cgroups, image; and a container that came and went."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    settings = Settings(engine="auto", oci_image_dir=unpacked_images())
+
+    findings = by_name(examine(settings))
+
+    assert findings["engine"].found.startswith("oci, because Docker does not answer")
+    assert {findings[name].level for name in ("runtime", "limits", "seccomp", "image", "sandbox")} == {Level.OK}
+    assert "docker" not in findings
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the oci engine needs root")
+def test_what_the_oci_engine_lacks_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    """A runtime that is not installed, an image that is not unpacked; then no container is tried."""
+    findings = by_name(examine(Settings(engine="oci", runtime="no-such-runtime", oci_image_dir=tmp_path)))
+
+    assert findings["engine"].found == "oci, because AIRLOCK_ENGINE is oci"
+    assert [findings[name].level for name in ("runtime", "image")] == [Level.ERROR] * 2
+    assert "AIRLOCK_RUNTIME" in findings["runtime"].advice
+    assert "airlock image build" in findings["image"].advice
+    assert "sandbox" not in findings
+
+
+def test_a_host_that_cannot_hold_a_run_is_an_error() -> None:
+    """No controller for memory, no seccomp: the limits and the filter would be nothing."""
+    bare = Kernel(cgroup_version="2", cgroup_driver="systemd", swap_limit=False)
+
+    findings = by_name(list(oci_host_findings(bare, {"pids"}, seccomp=False)))
+    whole = by_name(list(oci_host_findings(replace(bare, swap_limit=True, apparmor_profile="docker-default"),
+                                           {"pids", "memory", "cpu"}, seccomp=True)))  # fmt: skip
+
+    assert findings["limits"].found.endswith("memory, CPU")
+    levels = {name: finding.level for name, finding in findings.items()}
+    assert levels == {
+        "cgroups": Level.OK, "limits": Level.ERROR, "swap limit": Level.WARNING, "seccomp": Level.ERROR,
+        "LSM": Level.WARNING,
+    }  # fmt: skip
+    assert {finding.level for finding in whole.values()} == {Level.OK}

@@ -44,12 +44,12 @@ def write_program(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def set_up(checkout: Path) -> tuple[int, str, list[str]]:
+def set_up(checkout: Path, *arguments: str) -> tuple[int, str, list[str]]:
     """Run the script: exit status, what it said, and what it made others do since the last time."""
     calls = checkout / "calls"
     calls.unlink(missing_ok=True)
     done = subprocess.run(
-        [checkout / "scripts/set-up"],
+        [checkout / "scripts/set-up", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -77,6 +77,21 @@ def test_a_second_time_does_nothing(checkout: Path) -> None:
     status, said, calls = set_up(checkout)
 
     assert (status, said, calls) == (0, "", [])
+
+
+def test_the_oci_engine_needs_no_docker(checkout: Path) -> None:
+    """A runtime and the builder of its image are installed in Docker's place; where they are, nothing is."""
+    status, said, calls = set_up(checkout, "oci")
+    for name in ("crun", "buildah"):
+        write_program(checkout / "bin" / name, "exit 0")
+    again, _, more = set_up(checkout, "oci")
+
+    assert status == again == 0, said
+    installed = [call for call in calls if "install-recommends" in call]
+    if shutil.which("runc", path="/usr/sbin:/sbin") is None:
+        assert [call for call in installed if call.endswith("runc buildah")]
+    assert [call for call in installed if call.endswith("buildah") and "docker.io" not in call]
+    assert not [call for call in more if call.startswith("apt-get")]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements/dev.txt", "requirements/set-up.txt"])

@@ -9,20 +9,25 @@ import requests
 
 from controller.model import SCOPES
 from controller.services import tenants
+from controller.services.key_text import mint
+from controller.store.audit_store import Entry
 from controller.store.database import Database
-from controller.store.sql import SqlStore
+from controller.store.tenant_store import Tenant
+from controller.store.tenants import SqlTenants
 from tests.running import RunningServer
 
 
 def add_tenant(server: RunningServer, name: str, scopes: tuple[str, ...] = SCOPES) -> RunningServer:
     """The same server in the hands of another tenant, with a key of its own."""
-    store = SqlStore(Database(f"sqlite:///{server.data_dir / 'airlock.db'}"))
-    at = datetime.now(UTC)
-    tenant_id = tenants.new_id("ten")
-    store.add_tenant(tenant_id, name, at)
+    database = Database(f"sqlite:///{server.data_dir / 'airlock.db'}")
+    store, at = SqlTenants(database), datetime.now(UTC)
+    tenant = Tenant(id=tenants.new_id("ten"), name=name, created_at=at)
+    store.add(tenant, Entry(action="tenant.create", at=at, subject=tenant.id))
     pepper = tenants.read_pepper(server.data_dir / "pepper")
-    key = tenants.create_key(store, pepper, tenant_id, name, scopes, at)
-    store.close()
-    other = dataclasses.replace(server, key=key, session=requests.Session())
+    minted = mint(tenants.KEY, pepper)
+    key = tenants.key_of(minted, tenant.id, name, scopes, at)
+    store.add_key(key, 1, Entry(action="key.create", at=at, subject=key.id))
+    database.close()
+    other = dataclasses.replace(server, key=minted.text, session=requests.Session())
     other.session.hooks = server.session.hooks
     return other

@@ -77,7 +77,8 @@ def test_the_device_port_as_a_page_is_inert(server: RunningServer) -> None:
     answer = server.get(f"/v1/runs/{run['id']}/device", headers={"Accept": "text/html"})
 
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; img-src data:; sandbox"
+    policy = "default-src 'none'; img-src data:; frame-ancestors 'none'; sandbox"
+    assert answer.headers["Content-Security-Policy"] == policy
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
     assert "<script" not in answer.text
 

@@ -21,7 +21,7 @@ FIELDS = {
     "id", "status", "reason", "error", "warnings", "inputs", "output", "output2", "images", "log_bytes",
     "log_truncated", "environment", "limits", "usage", "timings", "attempt", "script_sha256", "reused_from",
     "created_at", "started_at", "finished_at", "priority", "at_most_once", "position", "rerun_of", "batch_id", "item",
-    "removed", "datasets",
+    "removed", "datasets", "script", "endpoint_id",
 }  # fmt: skip
 
 

@@ -1,0 +1,194 @@
+"""An OCI runtime (runc, crun, runsc) as the oci engine drives it: a program that is run and ends. No daemon.
+
+What a container is made of lies below /run, which a reboot empties as it ends all containers: one directory for each,
+there before the runtime is asked and gone after everything else. So whatever is killed, the next sweep knows of it.
+A container's first process becomes a child of this process, which is told how it ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from controller.engines import cgroup
+from controller.engines.oci_children import ChildInit
+from controller.engines.oci_host import Host
+from controller.errors import EngineError, EngineUnavailable
+
+STATE = Path("/run/airlock-oci")
+_CALL_SECONDS = 60
+_MAKING_SECONDS = 10.0
+"""For a runtime to end that an earlier server had started."""
+_STAGED = ".new-"
+_STAGED_SECONDS = 600.0
+_OPTIONS = {"runsc": ("--network=none",)}
+_log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """One program, and the containers that are made with it. Thread-safe."""
+
+    def __init__(self, program: str, host: Host, state: Path = STATE) -> None:
+        self.program = program
+        self.host = host
+        self._bundles = state / Path(program).name / "bundles"
+        self._root = state / Path(program).name / "root"
+
+    def version(self) -> str:
+        """What it says of itself; asked once for each program that is put in its place. EngineUnavailable."""
+        path = shutil.which(self.program)
+        if path is None:
+            raise EngineUnavailable(f"{self.program} is not installed: `airlock doctor` says more")
+        return _version(path, os.stat(path).st_mtime_ns)
+
+    def start(self, name: str, config: dict[str, Any], streams: tuple[int, int, int]) -> ChildInit:
+        """Make and start a container with these descriptors as standard input, output and error.
+
+        EngineError: it did not come to life; `remove` what there may be. EngineUnavailable: nothing was made.
+        """
+        self.version()
+        bundle = self._new_bundle(name, config)
+        with _being_made(bundle) as lock:
+            command = ["run", "--detach", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), name]
+            options = ["--log", str(bundle / "log"), "--log-format", "json"]
+            try:
+                done = subprocess.run(
+                    self._command(*options, *command), stdin=streams[0], stdout=streams[1], stderr=streams[2],
+                    pass_fds=(lock,), timeout=_CALL_SECONDS, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as e:
+                raise EngineError(f"{self.program} took more than {_CALL_SECONDS} s to start a container") from e
+            except OSError as e:
+                raise EngineError(f"{self.program} cannot be run: {e}") from e
+        if done.returncode:
+            raise EngineError(f"{self.program} did not start the container: {_last_words(bundle / 'log')}")
+        return ChildInit.of_child(int((bundle / "pid").read_text()))
+
+    def remove(self, name: str) -> bool:
+        """Kill what is left of a container, and remove it; whether it is gone. No harm when it never was. Never raises.
+
+        Its first process is killed, and collected where it is ours, before the runtime is asked: that waits long for
+        one that is still to be collected.
+        """
+        bundle = self._bundles / name
+        try:
+            if bundle.exists():
+                with _being_made(bundle, _MAKING_SECONDS):
+                    return self._remove(name, bundle)
+            return True
+        except (EngineError, OSError, subprocess.TimeoutExpired) as e:
+            _log.warning("container_not_removed", container=name, error=str(e))  # the sweep will find it
+            return False
+
+    def _remove(self, name: str, bundle: Path) -> bool:
+        driver = self.host.cgroup_driver
+        with suppress(OSError, ValueError):
+            ChildInit.end(int((bundle / "pid").read_text()), name)
+        done = self._call("delete", "--force", name)
+        if not cgroup.clear_oci(name, driver=driver, seconds=_MAKING_SECONDS):
+            raise EngineError(f"its cgroups are still there; {self.program} said: {done.stderr.strip()[-300:]}")
+        shutil.rmtree(self._root / name, ignore_errors=True)  # of a start that was cut off
+        shutil.rmtree(bundle)
+        return True
+
+    def found(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Every container that there is or may be, with its annotations. Launchers last: they collect their forks."""
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._bundles), reverse=True):
+                if name.startswith(_STAGED):
+                    self._forget_staged(self._bundles / name)
+                    continue
+                with suppress(OSError, ValueError, LookupError):  # it has gone meanwhile
+                    yield name, dict(json.loads((self._bundles / name / "config.json").read_text())["annotations"])
+
+    @staticmethod
+    def _forget_staged(path: Path) -> None:
+        """A directory that nothing was made with."""
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STAGED_SECONDS:
+                shutil.rmtree(path)
+
+    def _new_bundle(self, name: str, config: dict[str, Any]) -> Path:
+        """There at once and whole, so that a sweep can always tell whose it is."""
+        staged, bundle = self._bundles / f"{_STAGED}{name}", self._bundles / name
+        try:
+            self._bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
+            staged.mkdir(mode=0o700)
+            (staged / "config.json").write_text(json.dumps(config))
+            staged.rename(bundle)
+        except OSError as e:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise EngineUnavailable(f"{self._bundles} cannot be written: {e}") from e
+        return bundle
+
+    def _command(self, *words: str) -> list[str]:
+        systemd = ["--systemd-cgroup"] if self.host.cgroup_driver == "systemd" else []
+        extra = _OPTIONS.get(Path(self.program).name, ())
+        return [self.program, "--root", str(self._root), *systemd, *extra, *words]
+
+    def _call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return _call(self._command(*words))
+
+
+def all_runtimes(current: Runtime, state: Path = STATE) -> list[Runtime]:
+    """This one, and those that containers of an earlier server may have been made with."""
+    names = sorted(path.name for path in state.glob("*") if path.is_dir())
+    return [current, *(Runtime(name, current.host, state) for name in names if name != Path(current.program).name)]
+
+
+@cache
+def _version(path: str, changed: int) -> str:
+    """`changed` is when the program was: another one may say something else. Debian tells its package as a commit."""
+    done = _call([path, "--version"])
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise EngineUnavailable(f"{path} --version ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
+    first = lines[0].rpartition(" ")[2]
+    commits = (line.rpartition(" ")[2] for line in lines if line.startswith("commit: "))
+    return next((commit for commit in commits if commit.startswith(first)), first)
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_CALL_SECONDS, check=False
+        )
+    except OSError as e:
+        raise EngineUnavailable(f"{command[0]} cannot be run: {e}") from e
+
+
+@contextmanager
+def _being_made(bundle: Path, seconds: float = 0.0) -> Iterator[int]:
+    """Held by a runtime, too, as long as it makes the container: also where the server that asked it was killed."""
+    descriptor = os.open(bundle / "config.json", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise EngineError("it is still being made") from None
+                time.sleep(0.02)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _last_words(log: Path) -> str:
+    """The last complaint in a runtime's log: a JSON object in each line."""
+    with suppress(OSError, ValueError, LookupError):
+        return str(json.loads(log.read_text(errors="replace").strip().splitlines()[-1])["msg"])[-500:]
+    return "it gave no reason"

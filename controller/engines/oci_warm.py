@@ -1,0 +1,125 @@
+"""The oci engine's part of warm containers: it makes them and their launchers, and removes both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.engines import cgroup
+from controller.engines.cgroup import CgroupReader
+from controller.engines.oci_children import ChildInit
+from controller.engines.oci_config import launcher_config, warm_config
+from controller.engines.oci_images import Images
+from controller.engines.oci_runtime import Runtime
+from controller.engines.oci_streams import read_ready
+from controller.engines.walls import SOCKET_BYTES
+from controller.engines.warm import LIFE_SECONDS, Kind
+
+_LAST_WORDS_BYTES = 2000
+_END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class WarmContainer:
+    """See warm.Container."""
+
+    runtime: Runtime
+    name: str
+    init: ChildInit
+    counters: CgroupReader
+
+    def remove(self) -> bool:
+        return end(self.runtime, self.name, self.init)
+
+
+@dataclass(frozen=True)
+class LauncherContainer:
+    """See warm.LauncherContainer. Its output goes into a pipe that nobody reads: 64 KiB, and no file to fill."""
+
+    runtime: Runtime
+    name: str
+    init: ChildInit
+    output: int
+
+    def last_words(self) -> str:
+        return read_ready(self.output, 1 << 16).decode(errors="replace").strip()[-_LAST_WORDS_BYTES:] or "nothing"
+
+    def remove(self) -> bool:
+        gone = end(self.runtime, self.name, self.init)
+        self.init.close()
+        os.close(self.output)
+        return gone
+
+
+class OciMaker:
+    """See warm.Maker. `clock` gives Unix seconds; a sandbox is given `longest_seconds` at most to run."""
+
+    def __init__(
+        self, runtime: Runtime, images: Images, instance: str, clock: Callable[[], float], longest_seconds: float
+    ) -> None:
+        self._runtime, self._images, self._instance = runtime, images, instance
+        self._clock, self._longest_seconds = clock, longest_seconds
+
+    def container(self, name: str, kind: Kind, uid: int, slot: Path) -> WarmContainer:
+        host = self._runtime.host
+        config = warm_config(
+            name,
+            kind.limits,
+            kind.digest,
+            slot,
+            uid=uid,
+            instance=self._instance,
+            deadline=self._deadline(),
+            rootfs=self._images.rootfs(kind.digest),
+            host=host,
+        )
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            init = self._runtime.start(name, config, (nothing, nothing, nothing))
+        finally:
+            os.close(nothing)
+        return WarmContainer(self._runtime, name, init, counters_of(name, self._runtime))
+
+    def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
+        config = launcher_config(
+            name,
+            directory,
+            instance=self._instance,
+            deadline=self._deadline(),
+            rootfs=self._images.rootfs(digest),
+            host=self._runtime.host,
+        )
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            with open(os.devnull, "rb") as nothing:
+                init = self._runtime.start(name, config, (nothing.fileno(), writing, writing))
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return LauncherContainer(self._runtime, name, init, reading)
+
+    def remove(self, name: str) -> bool:
+        return self._runtime.remove(name)
+
+    def _deadline(self) -> int:
+        return int(self._clock() + LIFE_SECONDS + self._longest_seconds) + 1
+
+
+def end(runtime: Runtime, name: str, init: ChildInit) -> bool:
+    """Kill a container, collect its first process, remove the rest; whether it is gone."""
+    init.kill()
+    if init.wait(_END_SECONDS):
+        init.collect()
+    return runtime.remove(name)
+
+
+def counters_of(name: str, runtime: Runtime) -> CgroupReader:
+    """Of a container that was started, whose script has not: what sockets may hold is bounded first."""
+    host = runtime.host
+    counters = cgroup.oci_reader(name, version=host.cgroup_version, driver=host.cgroup_driver)
+    counters.bound_socket_buffers(SOCKET_BYTES)
+    return counters

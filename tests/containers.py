@@ -1,0 +1,91 @@
+"""The containers that there are, whichever engine made them, in the shape in which Docker tells of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from controller.engines import cgroup
+from controller.engines.oci_host import read_host
+from controller.engines.oci_runtime import STATE, Runtime
+
+ENGINE = os.environ.get("AIRLOCK_ENGINE", "docker")
+"""That the tests' servers have unless they are given another."""
+
+
+def listed(engine: str) -> list[dict[str, Any]]:
+    """All of Airlock's, of every server of this host, whatever their state: Id, Names, Labels, Mounts."""
+    if engine == "oci":
+        return list(_of_runtimes())
+    with closing(docker.from_env()) as client:
+        return list(client.api.containers(all=True, filters={"label": "airlock.instance"}))
+
+
+def of_server(engine: str, instance: str) -> list[dict[str, Any]]:
+    return [found for found in listed(engine) if found["Labels"].get("airlock.instance") == instance]
+
+
+def inspected(container_id: str) -> dict[str, Any] | None:
+    """One that runs: Id, Name, State.Pid, Config.Labels, Mounts, and HostConfig as far as tests ask for it."""
+    if _is_oci(container_id):
+        return next((_as_inspected(one) for one in _of_runtimes() if one["Id"] == container_id), None)
+    with closing(docker.from_env()) as client, suppress(NotFound):
+        found = dict(client.api.inspect_container(container_id))
+        return found if found["State"]["Running"] else None
+    return None
+
+
+def exists(container_id: str) -> bool:
+    if _is_oci(container_id):
+        return any(one["Id"] == container_id for one in _of_runtimes())
+    with closing(docker.from_env()) as client:
+        return any(found["Id"] == container_id for found in client.api.containers(all=True))
+
+
+def pids_in(container_id: str) -> list[int]:
+    """The host's ids of all its processes; none when it has gone."""
+    if _is_oci(container_id):
+        return sorted(cgroup._members(cgroup._existing(cgroup._oci_place(container_id, read_host().cgroup_driver))))
+    with closing(docker.from_env()) as client, suppress(APIError):
+        return [int(row[0]) for row in client.api.top(container_id, ps_args="-eo pid")["Processes"]]
+    return []
+
+
+def _is_oci(container_id: str) -> bool:
+    """The oci engine's have their name for an id; Docker's ids are numbers."""
+    return container_id.startswith("airlock-")
+
+
+def _of_runtimes() -> Iterator[dict[str, Any]]:
+    for folder in STATE.glob("*"):
+        for name, labels in Runtime(folder.name, read_host()).found():
+            with suppress(OSError, ValueError):
+                bundle = folder / "bundles" / name
+                config = json.loads((bundle / "config.json").read_text())
+                mounts = [
+                    {"Source": one["source"], "Destination": one["destination"]}
+                    for one in config["mounts"]
+                    if one["type"] == "bind"
+                ]
+                yield {"Id": name, "Names": [f"/{name}"], "Labels": labels, "Mounts": mounts, "Bundle": bundle}
+
+
+def _as_inspected(found: dict[str, Any]) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        config = json.loads((found["Bundle"] / "config.json").read_text())
+        resources = config["linux"]["resources"]
+        return {
+            "Id": found["Id"],
+            "Name": found["Names"][0],
+            "State": {"Pid": int((found["Bundle"] / "pid").read_text()), "Running": True},
+            "Config": {"Labels": found["Labels"]},
+            "Mounts": found["Mounts"],
+            "HostConfig": {"PidsLimit": resources["pids"]["limit"], "Memory": resources["memory"]["limit"]},
+        }
+    return None

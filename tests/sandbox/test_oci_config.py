@@ -1,0 +1,126 @@
+"""What an OCI runtime is asked for: pinned, line by line, like Docker's create request; and how hosts differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_create_request import spec_and_arguments
+
+from controller.engines.oci_config import launcher_config, sandbox_config, seccomp, warm_config
+from controller.engines.oci_host import Host, read_host
+from controller.engines.walls import launcher_profile, seccomp_profile
+
+GOLDEN, GOLDEN_WARM = (Path(__file__).parent / name for name in ("oci_config.json", "oci_warm_configs.json"))
+"""After a change that is meant: the test's own message shows the new text. Each line of it is reviewed."""
+HOST = Host(cgroup_version="1", cgroup_driver="cgroupfs", swap_limit=True)
+ROOTFS = Path("/images/sha256-golden/rootfs")
+
+
+def arguments(host: Host = HOST) -> dict[str, Any]:
+    given = spec_and_arguments()[1]
+    return {name: given[name] for name in ("instance", "deadline")} | {"rootfs": ROOTFS, "host": host}
+
+
+def with_hash_of_filter(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the filter's hash in its place, for a golden file that can be read."""
+    copy: dict[str, Any] = json.loads(json.dumps(config))
+    text = json.dumps(copy["linux"]["seccomp"], separators=(",", ":"))
+    copy["linux"]["seccomp"] = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return copy
+
+
+def sandbox_on(host: Host) -> dict[str, Any]:
+    return sandbox_config(spec_and_arguments()[0], uid=212_345, **arguments(host))
+
+
+def test_the_config_is_the_reviewed_one() -> None:
+    """The golden file holds the whole config.json: no wall can go, or weaken, without a change of that file."""
+    config = with_hash_of_filter(sandbox_on(HOST))
+
+    assert config == json.loads(GOLDEN.read_text()), json.dumps(config, indent=2)
+
+
+def test_the_configs_for_warm_containers_and_launchers_are_the_reviewed_ones() -> None:
+    """Each has a golden file too: what a launcher may do more than a sandbox stands in there, line by line."""
+    spec, _ = spec_and_arguments()
+
+    warm = warm_config(
+        "airlock-warm-golden-1", spec.limits, "sha256:golden", Path("/data/slot"), uid=212_345, **arguments()
+    )
+    launcher = launcher_config("airlock-launcher-golden-2", Path("/data/launcher"), **arguments())
+
+    found = {"warm": with_hash_of_filter(warm), "launcher": with_hash_of_filter(launcher)}
+    assert found == json.loads(GOLDEN_WARM.read_text()), json.dumps(found, indent=2)
+
+
+@pytest.mark.parametrize("profile", [seccomp_profile, launcher_profile])
+def test_the_filter_is_dockers_rule_by_rule(profile: Any) -> None:
+    """Of Docker's form nothing is lost but the map of architectures, which has become a list."""
+    docker = json.loads(profile())
+
+    oci = seccomp(profile())
+
+    assert oci == {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 1,
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": docker["syscalls"],
+    }
+    assert docker.keys() - oci.keys() == {"archMap"}
+    assert {name for rule in docker["syscalls"] for name in rule} <= {"names", "action", "args", "errnoRet"}
+
+
+@pytest.mark.parametrize(
+    ("host", "memory", "place"),
+    [
+        (HOST, {"swap": 1 << 30, "swappiness": 0, "disableOOMKiller": False}, "/airlock-runs/airlock-run_golden-1"),
+        (replace(HOST, swap_limit=False), {"swappiness": 0, "disableOOMKiller": False}, None),
+        (Host("2", "cgroupfs", True), {"swap": 1 << 30}, "/airlock-runs/airlock-run_golden-1"),
+        (Host("2", "systemd", True), {"swap": 1 << 30}, "airlock-runs.slice:airlock:airlock-run_golden-1"),
+    ],
+)
+def test_a_host_is_asked_for_what_it_has(host: Host, memory: dict[str, Any], place: str | None) -> None:
+    """A runtime refuses what the kernel cannot do: swap without its accounting, swappiness on cgroup version 2."""
+    linux = sandbox_on(host)["linux"]
+
+    assert linux["resources"]["memory"] == {"limit": 1 << 30, **memory}
+    assert place is None or linux["cgroupsPath"] == place
+
+
+def test_a_profile_of_apparmor_is_used_where_it_is_loaded() -> None:
+    """And nothing is said of it elsewhere: a runtime would refuse."""
+    confined = sandbox_on(replace(HOST, apparmor_profile="docker-default"))["process"]
+
+    assert confined["apparmorProfile"] == "docker-default"
+    assert confined == sandbox_on(HOST)["process"] | {"apparmorProfile": "docker-default"}
+
+
+def test_the_host_is_read_from_its_own_files(tmp_path: Path) -> None:
+    """Version 1 and 2, with systemd and without, with swap's accounting and without, with AppArmor and without."""
+    hybrid, unified, systemd = (tmp_path / name for name in ("hybrid", "unified", "systemd"))
+    for path in (
+        hybrid / "sys/fs/cgroup/memory/memory.memsw.limit_in_bytes",
+        hybrid / "run/systemd/system/",
+        unified / "sys/fs/cgroup/cgroup.controllers",
+        unified / "sys/fs/cgroup/own/memory.max",
+        systemd / "sys/fs/cgroup/cgroup.controllers",
+        systemd / "sys/fs/cgroup/own/memory.max",
+        systemd / "sys/fs/cgroup/own/memory.swap.max",
+        systemd / "run/systemd/system/unit",
+        systemd / "sys/kernel/security/apparmor/profiles",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for root in (unified, systemd):
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text("0::/own\n")
+    (systemd / "sys/kernel/security/apparmor/profiles").write_text("other (enforce)\ndocker-default (enforce)\n")
+
+    assert read_host(hybrid) == Host("1", "cgroupfs", swap_limit=True)
+    assert read_host(unified) == Host("2", "cgroupfs", swap_limit=False)
+    assert read_host(systemd) == Host("2", "systemd", swap_limit=True, apparmor_profile="docker-default")
