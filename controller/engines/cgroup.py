@@ -7,14 +7,17 @@ A controller that sees no host cgroups (in a container without /sys/fs/cgroup) r
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+_KILL_SECONDS = 0.05
+"""For an out-of-memory kill to be counted after it was announced; it need not come, when memory was given back."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,55 @@ class Counters:
     oom_kills: int | None = None
 
 
+class Alarm:
+    """Rings when a sandbox runs out of memory, so that its counters are read then, and not at the next tick.
+
+    Where something else removes the cgroup, that may follow within milliseconds: Docker does it before it calls a
+    container dead, and its own news of the kill can be lost on the way.
+    """
+
+    def __init__(self, memory: Path, unified: bool) -> None:
+        """OSError where the host's cgroups cannot be watched."""
+        self._events = select.POLLPRI if unified else select.POLLIN
+        self._over = False
+        if unified:  # cgroup-v2, "memory.events": a change of the file is an exceptional condition for poll
+            self._fd = os.open(memory / "memory.events", os.O_RDONLY | os.O_CLOEXEC)
+            os.read(self._fd, 4096)
+            return
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # cgroup-v1, memory.txt, "OOM Control"
+        try:
+            control = os.open(memory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                (memory / "cgroup.event_control").write_text(f"{self._fd} {control}")
+            finally:
+                os.close(control)
+        except OSError:
+            self.close()
+            raise
+
+    def enlist(self, poll: select.poll) -> None:
+        """Have this poll return when it rings, and as long as nobody answers."""
+        if not self._over:
+            poll.register(self._fd, self._events)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it rings within that time."""
+        poll = select.poll()
+        self.enlist(poll)
+        return bool(poll.poll(seconds * 1000))
+
+    def answer(self) -> None:
+        try:
+            if self._events == select.POLLPRI:
+                os.lseek(self._fd, 0, os.SEEK_SET)
+            os.read(self._fd, 4096)
+        except OSError:
+            self._over = True  # version 2 rings for ever when the cgroup has gone
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 @dataclass
 class CgroupReader:
     """Reads one sandbox's counters; `last` is the newest reading that worked."""
@@ -34,6 +86,26 @@ class CgroupReader:
     memory: Path
     unified: bool
     last: Counters = field(default_factory=Counters)
+    alarm: Alarm | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[Alarm | None]:
+        """Have an alarm meanwhile, where the host allows it."""
+        with suppress(OSError):
+            self.alarm = Alarm(self.memory, self.unified)
+        try:
+            yield self.alarm
+        finally:
+            if self.alarm is not None:
+                self.alarm.close()
+                self.alarm = None
+
+    def rest(self, seconds: float) -> None:
+        """Sleep that long, or until the alarm rings."""
+        if self.alarm is None:
+            time.sleep(seconds)
+        else:
+            self.alarm.wait(seconds)
 
     def bound_socket_buffers(self, limit_bytes: int) -> None:
         """Bound what the kernel keeps in the sandbox's socket buffers, loopback's too.
@@ -47,6 +119,16 @@ class CgroupReader:
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""
+        if self.alarm is None or not self.alarm.wait(0):
+            return self._read()
+        self.alarm.answer()
+        # Version 1 rings before it kills: read until the kill is counted, or the cgroup has gone.
+        before, deadline = self.last.oom_kills or 0, time.monotonic() + _KILL_SECONDS
+        while (self._read().oom_kills or 0) <= before and self.memory.is_dir() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self.last
+
+    def _read(self) -> Counters:
         if self.unified:
             cpu, peak = _keyed(self.cpu / "cpu.stat", "usage_usec"), _number(self.memory / "memory.peak")
             kills = _keyed(self.memory / "memory.events", "oom_kill")

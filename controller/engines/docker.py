@@ -234,7 +234,8 @@ class DockerEngine:
                 attachment, lambda: bool(daemon.inspect(container_id)["Running"]), lambda: daemon.kill(container_id)
             )
             deadline = started + spec.limits.timeout_seconds
-            ended = follow(job, counters, sink, sandbox.killed, deadline=deadline)
+            with counters.watched() as attachment.alarm:
+                ended = follow(job, counters, sink, sandbox.killed, deadline=deadline)
             state = daemon.inspect(container_id)
             wall = time.monotonic() - started
             if ended is Ended.EXITED and not state.get("OOMKilled"):

@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from controller.engines.cgroup import Alarm
+
 _HEADER = struct.Struct(">BxxxL")
 _CHUNK = 1 << 16
 
@@ -47,8 +49,8 @@ class Attachment:
         if not isinstance(inner, socket.socket):
             raise TypeError(f"cannot attach over {type(inner).__name__}: use a Unix or plain TCP socket for Docker")
         self._socket = inner
-        self._poll = select.poll()
-        self._poll.register(inner, select.POLLIN)
+        self.alarm: Alarm | None = None
+        """What makes `read` come back early, with nothing."""
         self._demultiplexer = Demultiplexer()
 
     def send(self, data: bytes) -> None:
@@ -57,7 +59,12 @@ class Attachment:
     def read(self, timeout_seconds: float) -> list[tuple[int, bytes]] | None:
         """What arrives within the time (it may be nothing: []), or None when the stream has ended."""
         # poll, not select: that one fails for descriptors above 1023, which a busy server has.
-        if not self._poll.poll(max(0.0, timeout_seconds) * 1000):
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if self.alarm is not None:
+            self.alarm.enlist(poll)
+        ready = [fd for fd, _ in poll.poll(max(0.0, timeout_seconds) * 1000)]
+        if self._socket.fileno() not in ready:
             return []
         data = self._socket.recv(_CHUNK)
         return list(self._demultiplexer.feed(data)) if data else None

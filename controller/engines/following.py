@@ -65,7 +65,7 @@ def follow(
         if not job.alive():
             break
         if not streaming:
+            counters.rest(pause)
             counters.sample()
-            time.sleep(pause)
             pause = min(pause * 1.5, TICK_SECONDS)
     return Ended.KILLED if killed.is_set() else ended

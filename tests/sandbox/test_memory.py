@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sandbox import SCRIPTS, check_clean, ended, submit, table
 
-from tests.running import RunningServer
+from controller.engines.cgroup import ROOT, CgroupReader
+from tests.running import RunningServer, until
 
 MIB = 1 << 20
 MEMORY_BYTES = 128 * MIB
@@ -79,6 +84,38 @@ def test_no_run_exceeds_its_memory(runs: dict[str, list[Any]], name: str) -> Non
     peaks = [run["usage"]["peak_memory_bytes"] for run in runs[name]]
 
     assert MEMORY_BYTES // 2 < max(peaks) <= MEMORY_BYTES, peaks
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A cgroup of this host with a limit of 8 MiB, and where its counters are; for one process that takes more."""
+    unified = (ROOT / "cgroup.controllers").exists()
+    place = (ROOT if unified else ROOT / "memory") / "airlock-alarm-test"
+    place.mkdir()
+    limit, swap = ("memory.max", "memory.swap.max") if unified else ("memory.limit_in_bytes", "memory.swappiness")
+    try:
+        (place / limit).write_text(str(8 * MIB))
+        (place / swap).write_text("0")
+        yield place
+    finally:
+        assert until(lambda: (place / "cgroup.procs").read_text() == "", 10)
+        place.rmdir()
+
+
+def test_the_alarm_rings_when_the_kernel_kills_and_not_before(small_cgroup: Path) -> None:
+    """So a kill is known although Docker removes the cgroup, and with it the count, within milliseconds of it."""
+    counters = CgroupReader(small_cgroup, small_cgroup, unified=(ROOT / "cgroup.controllers").exists())
+    code = "import sys; sys.stdin.read(); x = bytearray(b'x' * (64 << 20))"
+    with counters.watched() as alarm, subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert alarm is not None
+        (small_cgroup / "cgroup.procs").write_text(str(process.pid))
+        calm = alarm.wait(0.2)
+        process.communicate()
+        counters.rest(10)
+        kills = counters.sample().oom_kills
+
+        assert (calm, process.returncode, kills) == (False, -signal.SIGKILL, 1)
+        assert not alarm.wait(0)
 
 
 def test_buffers_of_sockets_are_bounded(server: RunningServer) -> None:
