@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,15 +12,17 @@ from tests.crash.leftovers import sandboxes
 from tests.running import RunningServer, until
 
 SLEEPER = (
-    "import time\nprint('asleep', flush=True)\ntime.sleep(4)\n"
-    "import pandas as pd\ndef azureml_main(): return pd.DataFrame({'a': [1]})"
+    "import time\nprint('asleep', flush=True)\ntime.sleep(max(1, {until} - time.time()))\n"
+    "import pandas as pd\ndef azureml_main(): return pd.DataFrame({{'a': [1]}})"
 )
+SECONDS = 20
+"""A first attempt sleeps longer than a daemon takes to come back on a busy machine; a second one has no need to."""
 Maker = Callable[..., RunningServer]
 
 
 def begun(server: RunningServer) -> str:
     """The id of a run whose script is at work."""
-    run_id = str(server.submit(SLEEPER, wait=0)["id"])
+    run_id = str(server.submit(SLEEPER.format(until=time.time() + SECONDS), wait=0)["id"])
     assert until(lambda: "asleep" in server.get(f"/v1/runs/{run_id}/log").text, 90)
     return run_id
 
