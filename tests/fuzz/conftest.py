@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fuzz.effort import REQUESTS, SEED
+from tests.fuzz.effort import REQUESTS, SEED, made
 from tests.running import start_server, until
 
 if TYPE_CHECKING:
@@ -18,6 +18,22 @@ TABLE = "import pandas as pd\ndef azureml_main(a=None, b=None):\n    return pd.D
 
 def pytest_report_header() -> str:
     return f"fuzz: {REQUESTS} requests, AIRLOCK_FUZZ_SEED={SEED}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells how many it made; who started the workers adds them up."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["fuzz_requests"] = made.count
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    made.count += getattr(node, "workeroutput", {}).get("fuzz_requests", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if made.count:
+        terminalreporter.write_line(f"fuzz: {made.count} requests were made")
 
 
 @pytest.fixture(scope="module")

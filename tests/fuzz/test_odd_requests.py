@@ -13,7 +13,7 @@ from urllib.parse import quote_from_bytes
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.effort import BRAKES, REQUESTS, SEED, is_fault
+from tests.fuzz.effort import BRAKES, REQUESTS, SEED, is_fault, made
 
 if TYPE_CHECKING:
     from tests.running import RunningServer
@@ -95,6 +95,7 @@ def test_whatever_is_sent_is_answered_and_never_with_a_fault(
     )
     @given(request=requests(there))
     def check(request: tuple[str, bytes, list[tuple[bytes, bytes]], bytes]) -> None:
+        made.count += 1
         status, headers, content = ask(target, *request)
 
         assert not is_fault(status, content), content

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.fuzz.effort import BRAKES, REQUESTS, SEED, is_fault
+from tests.fuzz.effort import BRAKES, REQUESTS, SEED, is_fault, made
 
 if TYPE_CHECKING:
     from tests.running import RunningServer
@@ -79,6 +79,7 @@ def test_every_answer_is_one_that_is_described(
         for name, found in there.items():
             if real and not destroys and name in (case.path_parameters or {}):
                 case.path_parameters[name] = found[which % len(found)]
+        made.count += 1
         check(case, case.call(base_url=target.url, headers=headers, timeout=60))
 
     ask()
