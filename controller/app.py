@@ -205,7 +205,9 @@ def _engine(settings: Settings) -> Engine:
     choice, instance = choose(settings), _instance(settings.data_dir)
     _log.info("engine_chosen", engine=choice.engine, why=choice.why)
     if choice.engine == "oci":
-        return OciEngine(instance, settings.oci_image_dir, settings.runtime, _warm_policy(settings))
+        return OciEngine(
+            instance, settings.oci_image_dir, settings.runtime, _warm_policy(settings), settings.oci_user_namespaces
+        )
     return DockerEngine(instance, settings.runtime, settings.workers * 4 + 16, _warm_policy(settings))
 
 

@@ -37,8 +37,12 @@ STATUS = struct.Struct("<i")
 SEALED = b"sealed"
 
 _FORK_FAILED = 70
-_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt")
-_CLONE = {"pid": 1 << 29, "ipc": 1 << 27, "uts": 1 << 26, "net": 1 << 30, "cgroup": 1 << 25, "mnt": 1 << 17}
+_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt", "user")
+"""In the order in which a fork joins them: all the others as the host's root, who may; in the container's user
+namespace it is root of nothing outside."""
+_CLONE = {
+    "pid": 1 << 29, "ipc": 1 << 27, "uts": 1 << 26, "net": 1 << 30, "cgroup": 1 << 25, "mnt": 1 << 17, "user": 1 << 28,
+}  # fmt: skip
 _STREAMS, _SEALED_AT, _END = 5, 3, 4
 _MAX_DESCRIPTORS = 64
 _LEAST_UID = 1000
@@ -217,9 +221,11 @@ def seal(given: list[int], namespaces: dict[str, int], sealed: int, uid: int, fi
     _prctl(_PR_SET_DUMPABLE, 0)
     for cgroup in given[_STREAMS + len(_NAMESPACES) :]:
         os.write(cgroup, b"0")
-    for kind, descriptor in namespaces.items():
-        if kind != "pid":
-            _join(descriptor, kind)
+    own_user = os.stat("/proc/self/ns/user")
+    remapped = not os.path.samestat(os.fstat(namespaces["user"]), own_user)
+    for kind in _NAMESPACES[1:]:
+        if kind != "user" or remapped:  # the kernel refuses to join the one that one is in
+            _join(namespaces[kind], kind)
     os.setsid()
     if _libc.syscall(_calls()[2], _JOIN_SESSION_KEYRING, None) < 0:
         raise _error("keyctl")
@@ -239,6 +245,22 @@ def seal(given: list[int], namespaces: dict[str, int], sealed: int, uid: int, fi
     _prctl(_PR_SET_DUMPABLE, 1)  # as after an exec: /proc/self is the process' own
     os.chdir("/work")  # by now only its owner may
     check(sealed, uid, file_bytes)
+    if remapped:
+        check_users(uid, own_user)
+
+
+def check_users(uid: int, launchers: os.stat_result) -> None:
+    """Read back who there is in the user namespace: the run, and a root who is nobody on the host.
+
+    Raises `NotSealed`.
+    """
+    if os.path.samestat(os.stat("/proc/self/ns/user"), launchers):
+        raise NotSealed("the user namespace is the launcher's")
+    for name in ("uid_map", "gid_map"):
+        users = [tuple(map(int, line.split())) for line in Path("/proc/self", name).read_text().splitlines()]
+        root = users[0][1] if users else 0
+        if users != [(0, root, 1), (uid, uid, 1)] or root < _LEAST_UID or root == uid:
+            raise NotSealed(f"{name} is {users}")
 
 
 def check(sealed: int, uid: int, file_bytes: int) -> None:

@@ -19,6 +19,7 @@ from controller.engines.oci_host import Host, can_limit, has_seccomp, read_host
 from controller.engines.oci_images import Images
 from controller.engines.oci_runtime import Runtime
 from controller.engines.oci_streams import pipes
+from controller.engines.oci_users import UserNamespaces, Wanted
 from controller.engines.oci_warm import end
 from controller.engines.uids import UidPool
 from controller.errors import EngineError, ImageMissing
@@ -50,7 +51,8 @@ def oci_findings(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("image", Level.OK, f"{settings.image} is {digest}, made {made}")
     if not any(finding.level is Level.ERROR for finding in usable):
-        yield _probe(settings, runtime, images.rootfs(digest))
+        adopt()
+        yield from _containers(settings, runtime, images.rootfs(digest))
 
 
 def host_findings(host: Host, controllers: set[str], *, seccomp: bool) -> Iterator[Finding]:
@@ -102,12 +104,43 @@ def _capacity(settings: Settings) -> Finding:
     return capacity_finding({"MemTotal": memory, "NCPU": os.cpu_count()}, settings)
 
 
-def _probe(settings: Settings, runtime: Runtime, rootfs: Path) -> Finding:
+def _containers(settings: Settings, runtime: Runtime, rootfs: Path) -> Iterator[Finding]:
+    """Made to see whether they have user namespaces; then one as a run would have it."""
+    wanted = settings.oci_user_namespaces
+    try:
+        lack = UserNamespaces(wanted, runtime, UidPool(), "doctor").lack(rootfs)
+    except EngineError:
+        pass  # no container starts, as the next one says
+    else:
+        yield user_namespaces_finding(wanted, lack)
+    yield _probe(settings, runtime, rootfs, user_namespace=wanted == "on" or (wanted == "auto" and lack is None))
+
+
+def user_namespaces_finding(wanted: Wanted, lack: str | None) -> Finding:
+    """Judge what a trial has shown. Pure."""
+    name, setting = "user namespaces", "AIRLOCK_OCI_USER_NAMESPACES"
+    if lack is None and wanted != "off":
+        return Finding(name, Level.OK, "each container has one of its own: its root is nobody on the host")
+    if lack is None:
+        found, advice = f"there could be some, but {setting} is off: one wall less", f"set {setting} to auto or on"
+        return Finding(name, Level.WARNING, found, advice)
+    level = Level.ERROR if wanted == "on" else Level.WARNING
+    consequence = "no run starts" if wanted == "on" else "one wall less"
+    return Finding(
+        name,
+        level,
+        f"a container with one does not start, one without does; {setting} is {wanted}: {consequence}. {lack}",
+        "the message is the runtime's own; usual causes: the sysctl user.max_user_namespaces is 0, a server that is in "
+        "a container itself, a runtime older than runc 1.1; or accept it: the other walls do not depend on it",
+    )
+
+
+def _probe(settings: Settings, runtime: Runtime, rootfs: Path, *, user_namespace: bool) -> Finding:
     """Start one container exactly as for a run, but for its command, which does nothing."""
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="airlock-doctor-") as folder:
-            code = _run_nothing(settings, runtime, rootfs, Path(folder))
+            code = _run_nothing(settings, runtime, rootfs, Path(folder), user_namespace=user_namespace)
     except EngineError as error:
         return Finding(
             "sandbox",
@@ -126,17 +159,21 @@ def _probe(settings: Settings, runtime: Runtime, rootfs: Path) -> Finding:
     return Finding("sandbox", Level.OK, f"a container with a run's flags came and went in {spent:.2f} s")
 
 
-def _run_nothing(settings: Settings, runtime: Runtime, rootfs: Path, folder: Path) -> int | None:
-    adopt()
+def _run_nothing(
+    settings: Settings, runtime: Runtime, rootfs: Path, folder: Path, *, user_namespace: bool
+) -> int | None:
     run_id = f"doctor-{os.getpid()}-{time.time_ns()}"
     spec = SandboxSpec(run_id, 1, settings.image, folder, folder, settings.limits())
     deadline = int(time.time() + _PROBE_SECONDS)  # any server's sweep removes it if this process dies
     with UidPool().take() as uid, pipes() as streams:
-        config = sandbox_config(spec, uid=uid, instance="doctor", deadline=deadline, rootfs=rootfs, host=runtime.host)
+        config = sandbox_config(
+            spec, uid=uid, instance="doctor", deadline=deadline, rootfs=rootfs, host=runtime.host,
+            user_namespace=user_namespace,
+        )  # fmt: skip
         config["process"]["args"] = [*RUNNER_COMMAND[:-2], "-c", "pass"]
         stdin, stdout, stderr = streams.theirs
         try:
-            init = runtime.start(spec.name, config, (stdin, stdout, stderr))
+            init = runtime.start(spec.name, config, (stdin, stdout, stderr), rootfs)
         except EngineError:
             runtime.remove(spec.name)
             raise

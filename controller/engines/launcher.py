@@ -25,7 +25,7 @@ from controller.errors import EngineError
 SOCKET = "launcher.sock"
 _REQUEST, _ANSWER, _STATUS = struct.Struct("<QIIQ"), struct.Struct("<Qi"), struct.Struct("<i")
 _SEALED = b"sealed"
-_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt")
+_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt", "user")
 _READY_SECONDS = 30
 """For a launcher to import everything; then for each fork."""
 _FORK_SECONDS = 10
@@ -160,7 +160,7 @@ class Launcher:
     def fork(self, init: Init, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""
         with ExitStack() as held:
-            ours, theirs = _pipes(held)
+            ours, theirs = _pipes(held, uid)
             try:
                 with _joined(init) as to_join:
                     pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_join])
@@ -228,13 +228,18 @@ def listen(directory: Path) -> socket.socket:
     return listener
 
 
-def _pipes(held: ExitStack) -> tuple[dict[str, int], dict[str, int]]:
-    """Our ends, closed by `held`, and the fork's, in the order that the launcher knows."""
+def _pipes(held: ExitStack, uid: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Our ends, closed by `held`, and the fork's, in the order that the launcher knows.
+
+    The standard streams are the run's, as a runtime makes them: a script may open its log by a path, /dev/stdout.
+    """
     ours, theirs = {}, {}
     for name in ("stdin", "stdout", "stderr", "sealed", "end"):
         reading, writing = os.pipe2(os.O_CLOEXEC)
         theirs[name], ours[name] = (reading, writing) if name == "stdin" else (writing, reading)
         held.callback(os.close, ours[name])
+        if name.startswith("std"):
+            os.fchown(theirs[name], uid, uid)
     return ours, theirs
 
 
@@ -272,9 +277,10 @@ def _look_at(pid: int, init: Init, uid: int) -> None:
             namespace = os.readlink(f"/proc/{pid}/ns/{kind}")
             if namespace != os.readlink(f"/proc/{init.pid}/ns/{kind}"):
                 raise NoFork(f"the fork is not in the container's {kind} namespace")
-            if namespace == os.readlink(f"/proc/self/ns/{kind}"):
+            # Not every engine gives a user namespace; the one that does has looked at the first process' own.
+            if kind != "user" and namespace == os.readlink(f"/proc/self/ns/{kind}"):
                 raise NoFork(f"the container has the controller's {kind} namespace")
-        for name in ("cgroup", "limits", "oom_score_adj"):
+        for name in ("cgroup", "limits", "oom_score_adj", "uid_map", "gid_map"):
             if _proc(pid, name) != _proc(init.pid, name):
                 raise NoFork(f"/proc/PID/{name} of the fork is not that of the container's first process")
         status, first = _status(pid), _status(init.pid)

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from controller.engines.oci_host import can_limit, has_seccomp, read_host
 from controller.engines.oci_images import Images
 from controller.engines.oci_runtime import STATE, Runtime, all_runtimes
 from controller.engines.oci_streams import Job, Pipes, pipes
+from controller.engines.oci_users import UserNamespaces, Wanted
 from controller.engines.oci_warm import OciMaker, counters_of, end
 from controller.engines.uids import UidPool
 from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL, WARM_LABEL
@@ -51,13 +53,20 @@ class OciEngine:
     """See engines.base.Engine for the promises. `instance` marks the containers of one data directory's server."""
 
     def __init__(
-        self, instance: str, images: Path, runtime: str = "runc", warm: WarmPolicy | None = None, state: Path = STATE
+        self,
+        instance: str,
+        images: Path,
+        runtime: str = "runc",
+        warm: WarmPolicy | None = None,
+        user_namespaces: Wanted = "auto",
+        state: Path = STATE,
     ) -> None:
         adopt()
         self._instance, self._state = instance, state
         self._images = Images(images)
         self._runtime = Runtime(runtime, read_host(), state)
         self._uids = UidPool()
+        self._users = UserNamespaces(user_namespaces, self._runtime, self._uids, instance)
         self._strays = Strays()
         self._live: dict[str, _Sandbox] = {}
         self._lock = threading.Lock()
@@ -66,7 +75,9 @@ class OciEngine:
         self._warm = self._warm_starts(warm) if warm is not None and warm.size and forkable else None
 
     def _warm_starts(self, policy: WarmPolicy) -> WarmStarts:
-        maker = OciMaker(self._runtime, self._images, self._instance, self._clock, policy.longest_seconds)
+        maker = OciMaker(
+            self._runtime, self._images, self._users, self._instance, self._clock, policy.longest_seconds
+        )
         return WarmStarts(policy, maker, self._uids, self._images.digest)
 
     # -- the verbs ---------------------------------------------------------------------------------------------
@@ -74,10 +85,10 @@ class OciEngine:
     def check(self, image: str) -> EngineInfo:
         _require_root()
         host, version = self._runtime.host, self._runtime.version()
-        try:
-            digest: str | None = self._images.digest(image)
-        except ImageMissing:
-            digest = None
+        digest, user_namespaces = None, False
+        with suppress(ImageMissing):
+            digest = self._images.digest(image)
+            user_namespaces = self._users.given(self._images.rootfs(digest))
         return EngineInfo(
             name="oci",
             version=version,
@@ -90,7 +101,7 @@ class OciEngine:
                 # gVisor's kernel answers the system calls, and asks no filter of ours.
                 "seccomp": has_seccomp() and Path(self._runtime.program).name in FORKABLE,
                 "apparmor": host.apparmor_profile is not None,
-                "user_namespaces": False,
+                "user_namespaces": user_namespaces,
                 "memory_limit": can_limit(host, "memory"),
                 "swap_limit": host.swap_limit,
                 "process_limit": can_limit(host, "pids"),
@@ -185,16 +196,19 @@ class OciEngine:
 
     def _start(self, sandbox: _Sandbox, uid: int, digest: str, streams: Pipes) -> ChildInit:
         spec = sandbox.spec
+        rootfs = self._images.rootfs(digest)
         config = sandbox_config(
             spec,
             uid=uid,
             instance=self._instance,
             deadline=int(self._clock() + spec.limits.timeout_seconds) + 1,
-            rootfs=self._images.rootfs(digest),
+            rootfs=rootfs,
             host=self._runtime.host,
+            user_namespace=self._users.given(rootfs),
         )
+        streams.belong_to(uid)
         stdin, stdout, stderr = streams.theirs
-        init = self._runtime.start(spec.name, config, (stdin, stdout, stderr))
+        init = self._runtime.start(spec.name, config, (stdin, stdout, stderr), rootfs)
         streams.given()
         failpoint("container_created")
         sandbox.kill = init.kill
@@ -232,7 +246,7 @@ class OciEngine:
     def _names(self) -> set[str]:
         with self._lock:
             live = {sandbox.spec.name for sandbox in self._live.values()}
-        return live | (self._warm.names() if self._warm is not None else set())
+        return live | self._users.names() | (self._warm.names() if self._warm is not None else set())
 
     def _ours(self, labels: dict[str, str], *, orphans: bool) -> bool:
         if labels.get(OWNER_LABEL) == self._instance:

@@ -13,6 +13,8 @@ from typing import Any
 from controller.engines.base import RUNNER_COMMAND, SandboxSpec
 from controller.engines.cgroup import oci_path
 from controller.engines.oci_host import Host
+from controller.engines.oci_stage import ROOTFS
+from controller.engines.uids import root_uid
 from controller.engines.walls import (
     CPU_SHARES,
     DEADLINE_LABEL,
@@ -45,32 +47,37 @@ _NAMESPACES = ("mount", "network", "uts", "pid", "ipc", "cgroup")
 
 
 def sandbox_config(
-    spec: SandboxSpec, *, uid: int, instance: str, deadline: int, rootfs: Path, host: Host
+    spec: SandboxSpec, *, uid: int, instance: str, deadline: int, rootfs: Path, host: Host, user_namespace: bool
 ) -> dict[str, Any]:
     """The config.json for one sandbox.
 
     uid: the run's own user and group id. instance: whose container it is. deadline: Unix seconds after which
     anybody's sweep may remove it. rootfs: the unpacked image, shared by all that run it, read-only in each.
     """
+    linux = _linux(spec.name, seccomp_profile(), _bounds(spec.limits, host), host)
     return {
         "ociVersion": "1.0.2",
         "hostname": HOSTNAME,
-        "root": {"path": str(rootfs), "readonly": True},
+        "root": {"path": str(ROOTFS if user_namespace else rootfs), "readonly": True},
         "process": _process(RUNNER_COMMAND, environment(spec.limits), uid, rlimits(spec.limits.output_bytes), host),
         "mounts": [*_kernel_mounts(), *_run_mounts(spec, uid)],
         "annotations": {OWNER_LABEL: instance, RUN_LABEL: spec.run_id, DEADLINE_LABEL: str(deadline)},
-        "linux": _linux(spec.name, seccomp_profile(), _bounds(spec.limits, host), host),
+        "linux": linux | _user_namespace(linux, uid) if user_namespace else linux,
     }
 
 
 def warm_config(
     name: str, limits: Limits, image: str, slot: Path, *, uid: int, instance: str, deadline: int, rootfs: Path,
-    host: Host,
+    host: Host, user_namespace: bool,
 ) -> dict[str, Any]:
     """As for a sandbox, but for the first process: one that does nothing, of a user that is no run's."""  # fmt: skip
     spec = SandboxSpec(name, 0, image, slot / "in", slot / "out", limits)
-    config = sandbox_config(spec, uid=uid, instance=instance, deadline=deadline, rootfs=rootfs, host=host)
-    user = {"uid": INIT_UID, "gid": INIT_UID}
+    config = sandbox_config(
+        spec, uid=uid, instance=instance, deadline=deadline, rootfs=rootfs, host=host, user_namespace=user_namespace
+    )
+    # Of the two users that a user namespace has, the one that is not the run.
+    first = 0 if user_namespace else INIT_UID
+    user = {"uid": first, "gid": first}
     return config | {
         "process": config["process"] | {"args": list(INIT_COMMAND), "user": user},
         "annotations": {OWNER_LABEL: instance, WARM_LABEL: name, DEADLINE_LABEL: str(deadline)},
@@ -145,6 +152,16 @@ def _linux(name: str, profile: str, resources: dict[str, Any], host: Host) -> di
     }
 
 
+def _user_namespace(linux: dict[str, Any], uid: int) -> dict[str, Any]:
+    """Two users and no other: root, who is nobody on the host, and the run, who is the same on both sides.
+
+    So the files that the run writes have one owner, whoever looks at them.
+    """
+    pairs = ((0, root_uid(uid)), (uid, uid))
+    ids = [{"containerID": inside, "hostID": outside, "size": 1} for inside, outside in pairs]
+    return {"namespaces": [*linux["namespaces"], {"type": "user"}], "uidMappings": ids, "gidMappings": ids}
+
+
 def _bounds(limits: Limits, host: Host) -> dict[str, Any]:
     return {
         "memory": _memory(limits.memory_bytes, host),
@@ -168,7 +185,7 @@ def _kernel_mounts() -> list[dict[str, Any]]:
     return [
         _mount("/proc", "proc", locked),
         _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        _mount("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        _mount("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
         _mount("/sys", "sysfs", [*locked, "ro"]),
         _mount("/sys/fs/cgroup", "cgroup", [*locked, "ro"]),
         _mount("/dev/mqueue", "mqueue", locked),

@@ -24,6 +24,7 @@ import structlog
 from controller.engines import cgroup
 from controller.engines.oci_children import ChildInit
 from controller.engines.oci_host import Host
+from controller.engines.oci_stage import on_stage
 from controller.errors import EngineError, EngineUnavailable
 
 STATE = Path("/run/airlock-oci")
@@ -52,28 +53,36 @@ class Runtime:
             raise EngineUnavailable(f"{self.program} is not installed: `airlock doctor` says more")
         return _version(path, os.stat(path).st_mtime_ns)
 
-    def start(self, name: str, config: dict[str, Any], streams: tuple[int, int, int]) -> ChildInit:
-        """Make and start a container with these descriptors as standard input, output and error.
+    def start(self, name: str, config: dict[str, Any], streams: tuple[int, int, int], image: Path) -> ChildInit:
+        """Make and start a container of this unpacked image, with these descriptors as its standard streams.
 
         EngineError: it did not come to life; `remove` what there may be. EngineUnavailable: nothing was made.
         """
         self.version()
         bundle = self._new_bundle(name, config)
+        command = ["run", "--detach", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), name]
+        options = ["--log", str(bundle / "log"), "--log-format", "json"]
         with _being_made(bundle) as lock:
-            command = ["run", "--detach", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), name]
-            options = ["--log", str(bundle / "log"), "--log-format", "json"]
-            try:
-                done = subprocess.run(
+
+            def run() -> int:
+                return subprocess.run(
                     self._command(*options, *command), stdin=streams[0], stdout=streams[1], stderr=streams[2],
                     pass_fds=(lock,), timeout=_CALL_SECONDS, check=False,
-                )  # fmt: skip
+                ).returncode  # fmt: skip
+
+            try:
+                failed = on_stage(image, run) if _mappings(config) else run()
             except subprocess.TimeoutExpired as e:
                 raise EngineError(f"{self.program} took more than {_CALL_SECONDS} s to start a container") from e
             except OSError as e:
                 raise EngineError(f"{self.program} cannot be run: {e}") from e
-        if done.returncode:
+        if failed:
             raise EngineError(f"{self.program} did not start the container: {_last_words(bundle / 'log')}")
-        return ChildInit.of_child(int((bundle / "pid").read_text()))
+        init = ChildInit.of_child(int((bundle / "pid").read_text()))
+        if not _is_mapped(init.pid, config):
+            init.close()
+            raise EngineError(f"{self.program} did not give the container the user namespace that was asked for")
+        return init
 
     def remove(self, name: str) -> bool:
         """Kill what is left of a container, and remove it; whether it is gone. No harm when it never was. Never raises.
@@ -187,8 +196,28 @@ def _being_made(bundle: Path, seconds: float = 0.0) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _mappings(config: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """The users of the user namespace that is asked for; none without one."""
+    asked = config["linux"].get("uidMappings", [])
+    return [(one["containerID"], one["hostID"], one["size"]) for one in asked]
+
+
+def _is_mapped(pid: int, config: dict[str, Any]) -> bool:
+    """Whether the kernel says the same of a process, its groups included."""
+    asked = _mappings(config)
+    if not asked:
+        return True
+    try:
+        maps = [Path(f"/proc/{pid}/{kind}_map").read_text().splitlines() for kind in ("uid", "gid")]
+    except OSError:
+        return False
+    return all([tuple(map(int, line.split())) for line in lines] == asked for lines in maps)
+
+
 def _last_words(log: Path) -> str:
-    """The last complaint in a runtime's log: a JSON object in each line."""
+    """The complaints in a runtime's log, a JSON object in each line. The first is the cause of the others."""
     with suppress(OSError, ValueError, LookupError):
-        return str(json.loads(log.read_text(errors="replace").strip().splitlines()[-1])["msg"])[-500:]
+        lines = [json.loads(line) for line in log.read_text(errors="replace").splitlines() if line]
+        grave = [str(line["msg"]) for line in lines if line["level"] in ("error", "fatal")]
+        return "; ".join(grave or [str(lines[-1]["msg"])])[:500]
     return "it gave no reason"

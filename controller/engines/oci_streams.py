@@ -23,6 +23,11 @@ class Pipes:
         self.stderr, stderr = os.pipe2(os.O_CLOEXEC)
         self.theirs: tuple[int, ...] = (stdin, stdout, stderr)
 
+    def belong_to(self, uid: int) -> None:
+        """The script may open its log by a path as well: /dev/stdout. Root of a user namespace could not allow it."""
+        for descriptor in self.theirs:
+            os.fchown(descriptor, uid, uid)
+
     def given(self) -> None:
         """Whoever they are for has them: ours of them are closed, or the streams would never end."""
         for descriptor in self.theirs:

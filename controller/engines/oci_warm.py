@@ -14,6 +14,7 @@ from controller.engines.oci_config import launcher_config, warm_config
 from controller.engines.oci_images import Images
 from controller.engines.oci_runtime import Runtime
 from controller.engines.oci_streams import read_ready
+from controller.engines.oci_users import UserNamespaces
 from controller.engines.walls import SOCKET_BYTES
 from controller.engines.warm import LIFE_SECONDS, Kind
 
@@ -57,13 +58,19 @@ class OciMaker:
     """See warm.Maker. `clock` gives Unix seconds; a sandbox is given `longest_seconds` at most to run."""
 
     def __init__(
-        self, runtime: Runtime, images: Images, instance: str, clock: Callable[[], float], longest_seconds: float
+        self,
+        runtime: Runtime,
+        images: Images,
+        users: UserNamespaces,
+        instance: str,
+        clock: Callable[[], float],
+        longest_seconds: float,
     ) -> None:
-        self._runtime, self._images, self._instance = runtime, images, instance
+        self._runtime, self._images, self._users, self._instance = runtime, images, users, instance
         self._clock, self._longest_seconds = clock, longest_seconds
 
     def container(self, name: str, kind: Kind, uid: int, slot: Path) -> WarmContainer:
-        host = self._runtime.host
+        rootfs = self._images.rootfs(kind.digest)
         config = warm_config(
             name,
             kind.limits,
@@ -72,29 +79,31 @@ class OciMaker:
             uid=uid,
             instance=self._instance,
             deadline=self._deadline(),
-            rootfs=self._images.rootfs(kind.digest),
-            host=host,
+            rootfs=rootfs,
+            host=self._runtime.host,
+            user_namespace=self._users.given(rootfs),
         )
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            init = self._runtime.start(name, config, (nothing, nothing, nothing))
+            init = self._runtime.start(name, config, (nothing, nothing, nothing), rootfs)
         finally:
             os.close(nothing)
         return WarmContainer(self._runtime, name, init, counters_of(name, self._runtime))
 
     def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
+        rootfs = self._images.rootfs(digest)
         config = launcher_config(
             name,
             directory,
             instance=self._instance,
             deadline=self._deadline(),
-            rootfs=self._images.rootfs(digest),
+            rootfs=rootfs,
             host=self._runtime.host,
         )
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             with open(os.devnull, "rb") as nothing:
-                init = self._runtime.start(name, config, (nothing.fileno(), writing, writing))
+                init = self._runtime.start(name, config, (nothing.fileno(), writing, writing), rootfs)
         except BaseException:
             os.close(reading)
             raise

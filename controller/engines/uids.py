@@ -14,6 +14,14 @@ from contextlib import contextmanager
 FIRST_UID, UIDS = 200_000, 65_536
 
 
+def root_uid(uid: int) -> int:
+    """Who root of a container is on the host, where the container has a user namespace: nobody's user, nor a run's.
+
+    Another one for each run: a container's keyring is of its root, and the kernel gives a user 200 keys.
+    """
+    return uid + UIDS
+
+
 class UidPool:
     """A uid for each run, the same one not again before all others were used (65,536 runs)."""
 

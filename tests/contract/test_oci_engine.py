@@ -21,6 +21,8 @@ from controller.engines import cgroup, oci_children
 from controller.engines.oci import OciEngine
 from controller.engines.oci_host import read_host
 from controller.engines.oci_runtime import STATE, Runtime
+from controller.engines.oci_stage import on_stage
+from controller.engines.uids import root_uid
 from controller.engines.walls import ORPHAN_SECONDS
 from controller.engines.warm_start import WarmPolicy
 from controller.errors import EngineError, EngineUnavailable
@@ -52,6 +54,16 @@ def engine(instance, images):
     yield made
     made.close()
     assert traces(instance) == []
+
+
+USERS = "print(*open('/proc/self/uid_map').read().split())\ndef azureml_main(): pass\n"
+
+
+def words_of(engine, spec) -> list[str]:
+    """The first line that a script has printed."""
+    sink = Sink()
+    assert engine.run(spec, sink, always).exit_code == 0, sink.text
+    return sink.text[1].decode().splitlines()[0].split()
 
 
 def traces(instance: str) -> list[str]:
@@ -174,12 +186,14 @@ class TestOciEngine(EngineContract):
 
         assert (removed, left_behind()) == (len(names), 0)
         assert [left for name in names for left in remains(name)] == []
-        assert not any(lives(pid) for pid in pids)
+        # What a runtime was just making is killed as well, and ends a moment later.
+        assert until(lambda: not any(lives(pid) for pid in pids), 5)
 
     def test_a_sweep_removes_what_was_being_made(self, engine, make_spec, instance, images, runtime_with):
         """The server is killed while the runtime makes a container: the sweep waits for that to end, and removes it."""
         spec, _ = make_spec(SLEEP)
-        slow = runtime_with('case "$*" in *" run "*) echo $$ > "$0.pid"; sleep 1 ;; esac; exec {runtime} "$@"')
+        begin = 'echo $$ > "$0.pid"; sleep 1'
+        slow = runtime_with(f'case "$*" in *" run "*airlock-run_*) {begin} ;; esac; exec {{runtime}} "$@"')
         killed_server(instance, images, spec, warm=False, runtime=slow, when=Path(f"{slow}.pid").exists)
         maker = int(Path(f"{slow}.pid").read_text())
         assert lives(maker)
@@ -211,7 +225,7 @@ class TestOciEngine(EngineContract):
         for seconds in (0.002, 0.006, 0.01, 0.015, 0.02, 0.03):
             spec, _ = make_spec(SLEEP)
             dying = runtime_with(
-                f'case "$*" in *" run "*) {{runtime}} "$@" & sleep {seconds}; kill -9 $!; exit 9 ;; esac\n'
+                f'case "$*" in *" run "*airlock-run_*) {{runtime}} "$@" & sleep {seconds}; kill -9 $!; exit 9 ;; esac\n'
                 'exec {runtime} "$@"'
             )
 
@@ -234,7 +248,7 @@ class TestOciEngine(EngineContract):
         """In the runtime's own words."""
         spec, _ = make_spec(GOOD)
 
-        with pytest.raises(EngineError, match="no such file or directory"):
+        with pytest.raises(EngineError, match="(?i)no such file or directory"):
             engine.run(replace(spec, input_dir=Path("/no/such/folder")), Sink(), always)
 
     def test_a_stray_child_is_collected_late(self, engine, monkeypatch):
@@ -251,7 +265,7 @@ class TestOciEngine(EngineContract):
 
         assert stray not in own_children()
 
-    def test_no_descriptor_and_no_child_is_left(self, engine, make_spec):
+    def test_no_descriptor_and_no_child_is_left(self, engine, make_spec, monkeypatch):
         """Five runs later this process holds what it held, and has no child to collect; nor after a refused start."""
         held, before = [], set(own_children())
         for _ in range(5):
@@ -262,7 +276,126 @@ class TestOciEngine(EngineContract):
         assert len(set(held)) == 1
         with pytest.raises(EngineError):
             engine.run(replace(spec, input_dir=Path("/no/such/folder")), Sink(), always)
+        monkeypatch.setattr(oci_children, "STRAY_SECONDS", 0.0)
+        engine.sweep()  # of what a runtime has left that gave up
         assert set(own_children()) - before == set()
+
+
+REFUSING = """
+case "$*" in *" run "*)
+    exec unshare --mount sh -c 'mount -t tmpfs none /proc/irq && exec {runtime} "$@"' sh "$@"
+esac
+exec {runtime} "$@"
+"""
+"""A host like a container: where a part of /proc is hidden, the kernel mounts no other one in a user namespace."""
+FORGETTING = r"""
+for word; do case $word in */bundles/*NAME*/pid)
+    sed -i 's/, {"type": "user"}//; s/"uidMappings": [^]]*], "gidMappings": [^]]*]/"other": []/' \
+        "${word%/pid}/config.json"
+esac; done
+exec {runtime} "$@"
+"""
+"""A container without one is made where one with it was asked for."""
+
+
+class TestUserNamespaces:
+    """What the engine does where there are some, where there are none, and where a runtime says so and does not."""
+
+    make_spec = EngineContract.make_spec
+
+    def test_a_container_has_one_or_the_engine_does_not_say_so(self, engine, make_spec, image):
+        """The script's own map, and the control in force."""
+        spec, _ = make_spec(USERS)
+
+        root, nobody, one, inside, outside, alone = words_of(engine, spec)
+
+        assert engine.check(image).controls["user_namespaces"]
+        assert (root, one, alone) == ("0", "1", "1")
+        assert (inside, nobody) == (outside, str(root_uid(int(outside))))
+
+    @pytest.mark.parametrize("wanted", ["auto", "off"])
+    def test_without_them_runs_go_on_and_the_engine_says_so(
+        self, instance, images, image, make_spec, runtime_with, wanted
+    ):
+        """The kernel refuses; or nobody asks it."""
+        made = OciEngine(instance, images, str(runtime_with(REFUSING)), user_namespaces=wanted)
+
+        assert made.check(image).controls["user_namespaces"] is False
+        assert words_of(made, make_spec(USERS)[0]) == ["0", "0", "4294967295"]
+
+    def test_where_they_are_required_no_run_begins_without(self, instance, images, image, make_spec, runtime_with):
+        """Nor is the server ready: EngineUnavailable, with the setting and the runtime's own words."""
+        made = OciEngine(instance, images, str(runtime_with(REFUSING)), user_namespaces="on")
+        spec, _ = make_spec(GOOD)
+
+        for attempt in (lambda: made.check(image), lambda: made.run(spec, Sink(), always)):
+            with pytest.raises(EngineUnavailable, match="AIRLOCK_OCI_USER_NAMESPACES is on.*proc"):
+                attempt()
+        assert traces(instance) == []
+
+    def test_one_failure_takes_no_wall_away(self, instance, images, image, runtime_with):
+        """The first container does not start, for whatever reason; the kernel has nothing against them."""
+        fail = '[ -e "$0.once" ] || { touch "$0.once"; exit 9; }'
+        once = runtime_with(f'case "$*" in *" run "*) {fail} ;; esac; exec {{runtime}} "$@"')
+
+        made = OciEngine(instance, images, str(once))
+
+        assert made.check(image).controls["user_namespaces"]
+        assert Path(f"{once}.once").exists()
+
+    def test_while_no_container_starts_nobody_can_tell(self, instance, images, image, runtime_with):
+        """The wall is not given up for that: EngineUnavailable, and the next one who asks has it tried again."""
+        mended = runtime_with('case "$*" in *" run "*) [ -e "$0.mended" ] || exit 9 ;; esac; exec {runtime} "$@"')
+        made = OciEngine(instance, images, str(mended))
+
+        with pytest.raises(EngineUnavailable, match="did not start"):
+            made.check(image)
+        Path(f"{mended}.mended").touch()
+
+        assert made.check(image).controls["user_namespaces"]
+
+    def test_a_runtime_that_forgets_it_is_found_out(self, instance, images, image, make_spec, runtime_with):
+        """In the trial: then there are none. In a run, later: it is killed before its script has begun."""
+        never = OciEngine(instance, images, str(runtime_with(FORGETTING.replace("NAME", ""))))
+        later = OciEngine(instance, images, str(runtime_with(FORGETTING.replace("NAME", "airlock-run_"))))
+        spec, _ = make_spec(GOOD)
+        sink = Sink()
+
+        assert never.check(image).controls["user_namespaces"] is False
+        assert later.check(image).controls["user_namespaces"] is True
+        with pytest.raises(EngineError, match="did not give the container the user namespace"):
+            later.run(spec, sink, always)
+
+        assert sink.text[1] == b""
+        assert remains(spec.name) == []
+        assert traces(instance) == []
+
+    def test_what_is_laid_out_for_a_runtime_ends_with_it(self, tmp_path):
+        """The image from behind a private directory, devices, all read-only; outside there is nothing of it."""
+        image = tmp_path / "private" / "rootfs"
+        image.mkdir(parents=True)
+        image.parent.chmod(0o700)
+        (image / "file").touch()
+        look = "ls /dev /dev/rootfs; touch /dev/null /dev/rootfs/a /dev/rootfs/file; echo >/dev/null && echo written"
+
+        seen = on_stage(image, lambda: subprocess.run(["sh", "-c", look], capture_output=True, text=True, check=False))
+
+        assert seen.stdout.split() == [
+            "/dev:", "full", "null", "random", "rootfs", "tty", "urandom", "zero", "/dev/rootfs:", "file", "written",
+        ]  # fmt: skip
+        assert seen.stderr.count("Read-only file system") == 3
+        assert " /dev/rootfs " not in Path("/proc/self/mountinfo").read_text()
+        assert not Path("/dev/rootfs").exists()
+
+    def test_a_stage_that_cannot_be_laid_out_is_no_stage(self, tmp_path):
+        """Without the image nothing is done; and what is done and fails, fails for whoever asked for it."""
+        done = []
+        with pytest.raises(EngineUnavailable, match="mount /dev/rootfs"):
+            on_stage(tmp_path / "none", lambda: done.append(1))
+        with pytest.raises(subprocess.TimeoutExpired):
+            on_stage(tmp_path, lambda: subprocess.run(["sleep", "9"], timeout=0.01, check=False))
+
+        assert done == []
 
 
 class TestWarmOci(EngineContract):

@@ -206,7 +206,8 @@ def processes_of(container: dict[str, Any]) -> list[int]:
 def strays(server: RunningServer) -> list[str]:
     """Processes from this server's sandboxes that no living container holds: "PID UID NAME" of each.
 
-    Known by their uid, which is one of the pool, and by what is mounted for them: tests of other servers go on.
+    Known by their uid, which is one of the pool or of a container's root, and by what is mounted for them: tests of
+    other servers go on.
     """
     place = "/" + "/".join(server.data_dir.parts[-3:]) + "/"
     living = [found["Id"] for found in listed(server.engine)]
@@ -216,7 +217,7 @@ def strays(server: RunningServer) -> list[str]:
             status = status_of(int(path.name))
             uid = int(status["Uid"].split()[0])
             cgroups = (path / "cgroup").read_text()
-            ours = FIRST_UID <= uid < FIRST_UID + UIDS and place in (path / "mountinfo").read_text()
+            ours = FIRST_UID <= uid < FIRST_UID + 2 * UIDS and place in (path / "mountinfo").read_text()
             if ours and not any(container in cgroups for container in living):
                 found.append(f"{path.name} {uid} {status['Name']}")
     return found

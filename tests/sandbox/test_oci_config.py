@@ -13,7 +13,8 @@ from test_create_request import spec_and_arguments
 
 from controller.engines.oci_config import launcher_config, sandbox_config, seccomp, warm_config
 from controller.engines.oci_host import Host, read_host
-from controller.engines.walls import launcher_profile, seccomp_profile
+from controller.engines.uids import FIRST_UID, UIDS, root_uid
+from controller.engines.walls import INIT_UID, launcher_profile, seccomp_profile
 
 GOLDEN, GOLDEN_WARM = (Path(__file__).parent / name for name in ("oci_config.json", "oci_warm_configs.json"))
 """After a change that is meant: the test's own message shows the new text. Each line of it is reviewed."""
@@ -34,8 +35,14 @@ def with_hash_of_filter(config: dict[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def sandbox_on(host: Host) -> dict[str, Any]:
-    return sandbox_config(spec_and_arguments()[0], uid=212_345, **arguments(host))
+def sandbox_on(host: Host, *, user_namespace: bool = True) -> dict[str, Any]:
+    given = arguments(host)
+    return sandbox_config(spec_and_arguments()[0], uid=212_345, user_namespace=user_namespace, **given)
+
+
+def warm(*, user_namespace: bool = True) -> dict[str, Any]:
+    limits, given = spec_and_arguments()[0].limits, arguments() | {"uid": 212_345, "user_namespace": user_namespace}
+    return warm_config("airlock-warm-golden-1", limits, "sha256:golden", Path("/data/slot"), **given)
 
 
 def test_the_config_is_the_reviewed_one() -> None:
@@ -47,14 +54,9 @@ def test_the_config_is_the_reviewed_one() -> None:
 
 def test_the_configs_for_warm_containers_and_launchers_are_the_reviewed_ones() -> None:
     """Each has a golden file too: what a launcher may do more than a sandbox stands in there, line by line."""
-    spec, _ = spec_and_arguments()
-
-    warm = warm_config(
-        "airlock-warm-golden-1", spec.limits, "sha256:golden", Path("/data/slot"), uid=212_345, **arguments()
-    )
     launcher = launcher_config("airlock-launcher-golden-2", Path("/data/launcher"), **arguments())
 
-    found = {"warm": with_hash_of_filter(warm), "launcher": with_hash_of_filter(launcher)}
+    found = {"warm": with_hash_of_filter(warm()), "launcher": with_hash_of_filter(launcher)}
     assert found == json.loads(GOLDEN_WARM.read_text()), json.dumps(found, indent=2)
 
 
@@ -90,6 +92,34 @@ def test_a_host_is_asked_for_what_it_has(host: Host, memory: dict[str, Any], pla
 
     assert linux["resources"]["memory"] == {"limit": 1 << 30, **memory}
     assert place is None or linux["cgroupsPath"] == place
+
+
+def test_without_a_user_namespace_nothing_else_is_asked_for_less() -> None:
+    """On a host that has none: the image at its own place, the sleeper a user of the host; the rest is the same."""
+    remapped = {"namespaces": ..., "uidMappings": ..., "gidMappings": ...}
+    for with_one, without, first in (
+        (sandbox_on(HOST), sandbox_on(HOST, user_namespace=False), 212_345),
+        (warm(), warm(user_namespace=False), INIT_UID),
+    ):
+        assert without["root"] == {"path": str(ROOTFS), "readonly": True}
+        assert without["process"] == with_one["process"] | {"user": {"uid": first, "gid": first}}
+        assert with_one["linux"]["namespaces"] == [*without["linux"]["namespaces"], {"type": "user"}]
+        assert with_one["linux"] | remapped == without["linux"] | remapped
+        assert {name for name in with_one if with_one[name] != without[name]} <= {"root", "process", "linux"}
+        assert "uidMappings" not in without["linux"]
+
+
+def test_root_of_a_container_is_nobody_on_the_host() -> None:
+    """Two users are mapped, the run to itself and root to one that is no run's: neither host's root nor another's."""
+    linux = sandbox_on(HOST)["linux"]
+    roots = {root_uid(uid) for uid in (FIRST_UID, FIRST_UID + UIDS - 1)}
+
+    assert linux["uidMappings"] == linux["gidMappings"]
+    assert [(one["containerID"], one["hostID"], one["size"]) for one in linux["uidMappings"]] == [
+        (0, root_uid(212_345), 1), (212_345, 212_345, 1),
+    ]  # fmt: skip
+    assert not any(FIRST_UID - 1 <= root < FIRST_UID + UIDS for root in roots)
+    assert len(roots) == 2
 
 
 def test_a_profile_of_apparmor_is_used_where_it_is_loaded() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sandbox import findings, living, serving, status_of, with_engine
 
+from controller.engines.walls import MASKED_PATHS
 from tests.running import RunningServer
 
 pytestmark = pytest.mark.docker
-NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 BOUNDS = {
     "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.swappiness", "memory.oom_control",
                "memory.kmem.tcp.limit_in_bytes", "memory.max", "memory.swap.max"),
@@ -24,6 +25,7 @@ BOUNDS = {
 }  # fmt: skip
 """What the kernel holds a container's cgroup to: files of version 1 and of version 2."""
 
+OWN_DEVICE = ["ro,nosuid,noexec,relatime", "tmpfs", ["rw", "mode=755"]]
 REVIEWED: dict[str, tuple[Any, Any]] = {
     # of Docker, of oci
     "mount /etc/hostname": (["ro,relatime"], None),  # Docker mounts its own; the unpacked image has one
@@ -32,7 +34,14 @@ REVIEWED: dict[str, tuple[Any, Any]] = {
     "status Groups": ("GROUP", ""),  # Docker adds the user's own group to the others
     "groups": (["GROUP"], []),
     "devices devices.list c 5:1 rwm": (True, None),  # /dev/console, which neither puts into a container
-}
+    # oci's containers have a user namespace: the run, and a root who is nobody on the host
+    "users": ([["0", "0", "4294967295"]] * 2, [["0", "RUN + 65536", "1", "RUN + 0", "RUN + 0", "1"]] * 2),
+    "user of its own": (False, True),
+    # Its root can make no devices, so it is lent some: by us, read-only, which takes their times from the script.
+    "device's time": ("touched", "Read-only file system"),
+} | {f"mount /dev/{name}": (None, OWN_DEVICE) for name in ("null", "zero", "full", "random", "urandom", "tty")}
+# A masked file is /dev/null.
+REVIEWED |= {f"mount {path}": (["rw,nosuid", "tmpfs", ["rw", "mode=755"]], OWN_DEVICE) for path in MASKED_PATHS}
 """Every difference that there may be, and why there is no harm in it. Which of them there are depends on the host."""
 _OF_GLIBC = (1 << 31) | (1 << 32)
 """The two signals that no program can set: whether they are ignored comes from whoever started the daemon."""

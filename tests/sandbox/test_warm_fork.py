@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from controller.engines.oci_children import adopt
 from controller.engines.oci_host import read_host
 from controller.engines.oci_images import Images
 from controller.engines.oci_runtime import Runtime
+from controller.engines.oci_users import UserNamespaces
 from controller.engines.oci_warm import OciMaker
 from controller.engines.uids import UidPool
 from controller.engines.warm import Kind, Maker, Workshop
@@ -342,7 +343,8 @@ def maker() -> Iterator[Maker]:
     if ENGINE == "oci":
         adopt()
         runtime = Runtime("runc", read_host())
-        yield OciMaker(runtime, Images(unpacked_images()), instance, time.time, 60)
+        users = UserNamespaces("on", runtime, UidPool(), instance)
+        yield OciMaker(runtime, Images(unpacked_images()), users, instance, time.time, 60)
         assert of_server("oci", instance) == []
         return
     daemon = Daemon(8)
@@ -374,8 +376,7 @@ def test_a_fork_that_is_somewhere_else_is_refused(
     other = workshop.container(kind, generation)
     names = workshop.names()
     if part == "namespaces":
-        joined = launcher._joined
-        monkeypatch.setattr(launcher, "_joined", lambda _: joined(other.container.init))
+        monkeypatch.setattr(launcher, "_joined", _all_but_users_of(other.container.init))
     elif part == "cgroups":
         monkeypatch.setattr(launcher, "procs_files", lambda _: [])
     else:
@@ -391,6 +392,18 @@ def test_a_fork_that_is_somewhere_else_is_refused(
     generation.remove()
 
 
+def _all_but_users_of(other: launcher.Init) -> Callable[[launcher.Init], Any]:
+    """In a stranger's user namespace a run could not even become itself: test_users.py."""
+    joined, place = launcher._joined, launcher._NAMESPACES.index("user")
+
+    @contextmanager
+    def mixed(init: launcher.Init) -> Iterator[list[int]]:
+        with joined(other) as theirs, joined(init) as own:
+            yield [*theirs[:place], own[place], *theirs[place + 1 :]]
+
+    return mixed
+
+
 @pytest.mark.parametrize("step", ["cgroups", "user"])
 def test_a_fork_that_is_not_sealed_is_refused(
     workshop: Workshop, kind: Kind, monkeypatch: pytest.MonkeyPatch, step: str
@@ -400,7 +413,8 @@ def test_a_fork_that_is_not_sealed_is_refused(
     if step == "cgroups":
         monkeypatch.setattr(launcher, "procs_files", lambda _: [Path("/dev/full")])
     else:
-        monkeypatch.setattr(UidPool, "take", lambda _: nullcontext(0))
+        asked = launcher.Launcher._ask
+        monkeypatch.setattr(launcher.Launcher, "_ask", lambda one, uid, *more: asked(one, 0, *more))
 
     with pytest.raises(NoFork, match=f"not sealed.*{'No space' if step == 'cgroups' else 'uid 0'}"):
         workshop.container(kind, generation)

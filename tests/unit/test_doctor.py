@@ -19,6 +19,7 @@ from controller.doctor.engine import clock_finding, engine_findings, is_fixed, p
 from controller.doctor.examination import Finding, Level, examine
 from controller.doctor.host import Host, host_findings, read_host
 from controller.doctor.oci import host_findings as oci_host_findings
+from controller.doctor.oci import user_namespaces_finding
 from controller.engines.oci_host import Host as Kernel
 from tests.unpacked import unpacked_images
 
@@ -336,7 +337,8 @@ def test_the_oci_engine_is_examined_with_a_real_container(monkeypatch: pytest.Mo
     findings = by_name(examine(settings))
 
     assert findings["engine"].found.startswith("oci, because Docker does not answer")
-    assert {findings[name].level for name in ("runtime", "limits", "seccomp", "image", "sandbox")} == {Level.OK}
+    good = ("runtime", "limits", "seccomp", "image", "user namespaces", "sandbox")
+    assert {findings[name].level for name in good} == {Level.OK}
     assert "docker" not in findings
 
 
@@ -350,6 +352,27 @@ def test_what_the_oci_engine_lacks_is_an_error_with_a_remedy(tmp_path: Path) -> 
     assert "AIRLOCK_RUNTIME" in findings["runtime"].advice
     assert "airlock image build" in findings["image"].advice
     assert "sandbox" not in findings
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lack", "level", "words"),
+    [
+        ("auto", None, Level.OK, "its root is nobody on the host"),
+        ("on", None, Level.OK, "its root is nobody on the host"),
+        ("off", None, Level.WARNING, "AIRLOCK_OCI_USER_NAMESPACES is off"),
+        ("auto", "runc did not start", Level.WARNING, "one wall less. runc did not start"),
+        ("off", "runc did not start", Level.WARNING, "one wall less. runc did not start"),
+        ("on", "runc did not start", Level.ERROR, "no run starts. runc did not start"),
+    ],
+)
+def test_whether_containers_have_user_namespaces_is_told(
+    wanted: Any, lack: str | None, level: Level, words: str
+) -> None:
+    """And where they have none: why, in the runtime's words, and what to do."""
+    finding = user_namespaces_finding(wanted, lack)
+
+    assert (finding.name, finding.level, words in finding.found) == ("user namespaces", level, True)
+    assert bool(finding.advice) == (level is not Level.OK)
 
 
 def test_a_host_that_cannot_hold_a_run_is_an_error() -> None:

@@ -36,6 +36,28 @@ def descriptors():
     return kinds
 
 
+def users(kind):
+    """Those of the user namespace, without this run's own number."""
+    own = {str(os.getuid() + more): f"RUN + {more}" for more in (0, 65536)}
+    return [own.get(number, number) for number in Path(f"/proc/self/{kind}_map").read_text().split()]
+
+
+def how_it_opens(path):
+    try:
+        open(path, "wb", buffering=0).close()
+        return "opens"
+    except OSError as error:
+        return error.strerror
+
+
+def how_it_is_touched(path):
+    try:
+        os.utime(path)
+        return "touched"
+    except OSError as error:
+        return error.strerror
+
+
 def azureml_main(dataframe1, dataframe2):
     libc = ctypes.CDLL(None)
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -75,6 +97,11 @@ def azureml_main(dataframe1, dataframe2):
         "flags": str(sys.flags),
         "path": sys.path,
         "recursion limit": sys.getrecursionlimit(),
+        "log by its path": [how_it_opens(path) for path in ("/dev/stdout", "/dev/stderr", "/proc/self/fd/1")],
+        "devices": {name: how_it_opens(f"/dev/{name}") for name in ("null", "zero", "full", "random", "urandom")},
+        "device's time": how_it_is_touched("/dev/null"),
+        "users": [users(kind) for kind in ("uid", "gid")],
+        "groups may be set": Path("/proc/self/setgroups").read_text().strip(),
         "standard streams": [s.encoding + s.errors for s in (sys.stdin, sys.stdout, sys.stderr)],
         "warnings": [str(one) for one in warnings.filters],
         "log handlers": [str(one) for one in logging.getLogger().handlers],
