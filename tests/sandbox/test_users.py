@@ -66,7 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[Run
 @pytest.fixture(scope="module")
 def two(server: RunningServer) -> Iterator[list[dict[str, Any]]]:
     """Two runs at the same time."""
-    with living(server, FAMILY) as (_, one), living(server, FAMILY) as (_, other):
+    long = {"timeout_seconds": 900}
+    with living(server, FAMILY, **long) as (_, one), living(server, FAMILY, **long) as (_, other):
         yield [one, other]
 
 
