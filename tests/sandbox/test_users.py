@@ -60,7 +60,8 @@ def start(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, start: str) -> Iterator[RunningServer]:
-    yield from serving(tmp_path_factory.mktemp("users") / "data", start, with_engine("oci"))
+    workers = {"AIRLOCK_WORKERS": "4"}  # two runs stay, others come
+    yield from serving(tmp_path_factory.mktemp("users") / "data", start, with_engine("oci") | workers)
 
 
 @pytest.fixture(scope="module")
