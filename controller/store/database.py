@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,8 +106,10 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    """By the driver itself: on SQLAlchemy's way to it, this would cost as much as the query that follows."""
     writes = connection.get_execution_options().get("airlock_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 @contextmanager
@@ -114,9 +117,10 @@ def _translated() -> Iterator[None]:
     """The driver's exceptions, as ours."""
     try:
         yield
-    except DBAPIError as e:
-        if "full" in str(e.orig) or "disk I/O error" in str(e.orig):
-            raise StorageFull(f"the database cannot write: {e.orig}; free space on the data directory's disk") from e
-        raise StoreError(f"the database does not answer: {e.orig}") from e
+    except (DBAPIError, sqlite3.Error) as e:
+        said = e.orig if isinstance(e, DBAPIError) else e
+        if "full" in str(said) or "disk I/O error" in str(said):
+            raise StorageFull(f"the database cannot write: {said}; free space on the data directory's disk") from e
+        raise StoreError(f"the database does not answer: {said}") from e
     except PoolTimeout as e:
         raise StoreError("the database does not answer: every connection to it is in use") from e

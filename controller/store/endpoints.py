@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from controller.store import trail
@@ -15,6 +15,11 @@ from controller.store.database import Database
 from controller.store.endpoint_store import Changed, Endpoint, EndpointKey, Job, Signature, Tally
 from controller.store.scripts import version_of
 from controller.store.tables import endpoint_calls, endpoints, jobs
+
+# Made once: every call waits for it, and making it costs more than executing it.
+_BY_KEY = select(endpoints).where(
+    or_(endpoints.c.primary_id == bindparam("key_id"), endpoints.c.secondary_id == bindparam("key_id"))
+)
 
 
 class SqlEndpoints:
@@ -55,9 +60,10 @@ class SqlEndpoints:
 
     def by_key(self, key_id: str) -> tuple[Endpoint, str] | None:
         with self._reading() as db:
-            found = _first(db, or_(endpoints.c.primary_id == key_id, endpoints.c.secondary_id == key_id))
-        if found is None:
+            row = db.execute(_BY_KEY, {"key_id": key_id}).mappings().first()
+        if row is None:
             return None
+        found = _endpoint(row)
         return found, found.primary_mac if found.primary_id == key_id else found.secondary_mac
 
     def page(self, tenant_id: str, limit: int, after: str = "") -> list[Endpoint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, exists, func, insert, literal, select
+from sqlalchemy import Connection, RowMapping, bindparam, exists, func, insert, select
 
 from controller.model import Outcome, Quotas, Run, Status
 from controller.store import shares
@@ -15,6 +15,21 @@ from controller.store.tables import idempotency_keys, runs
 FINAL = [status for status in Status if status.final]
 PAGE_BYTES = 2 << 20
 """An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
+_FIELDS = frozenset(Run.model_fields)
+_COLUMNS = (*Run.model_fields, "task", "cancel_requested")
+_QUEUED = (
+    select(func.count())
+    .select_from(runs)
+    .where(
+        runs.c.tenant_id == bindparam("new_tenant_id"),
+        runs.c.task == bindparam("new_task"),
+        runs.c.status == Status.QUEUED,
+    )
+    .scalar_subquery()
+)
+_NEW = select(*(bindparam(f"new_{name}", type_=runs.c[name].type) for name in _COLUMNS))
+_ADD = insert(runs).from_select(_COLUMNS, _NEW.where(bindparam("most") > _QUEUED))
+"""Made once, as every statement here that a small call waits for: making one costs more than executing it."""
 
 
 def insert_run(
@@ -23,19 +38,12 @@ def insert_run(
     """Add a run and the key of its request, as a part of the caller's transaction. As Store.add_run."""
     if quotas.queued_runs is not None:
         max_queued = min(max_queued, quotas.queued_runs)
-    values = {column: literal(value, runs.c[column].type) for column, value in _row(run).items()}
-    waiting = (
-        select(func.count())
-        .select_from(runs)
-        .where(runs.c.tenant_id == run.tenant_id, runs.c.task == run.job.task, runs.c.status == Status.QUEUED)
-        .scalar_subquery()
-    )
-    row = select(*values.values()).where(waiting < max_queued)
     if key_taken(db, idempotent):
         return Added.KEY_TAKEN
     if (refused := shares.refused(db, run, quotas)) is not None:
         return refused
-    if db.execute(insert(runs).from_select(list(values), row)).rowcount != 1:
+    values = {f"new_{column}": value for column, value in _row(run).items()}
+    if db.execute(_ADD, values | {"most": max_queued}).rowcount != 1:
         return Added.QUEUE_FULL
     if idempotent is not None:
         db.execute(insert(idempotency_keys).values(**idempotent.model_dump()))
@@ -52,11 +60,11 @@ def key_taken(db: Connection, idempotent: Idempotent | None) -> bool:
 
 def run_of(row: RowMapping) -> Run:
     """The run in a row of its table; other columns in it do not matter."""
-    return Run.model_validate({name: value for name, value in row.items() if name in Run.model_fields})
+    return Run.model_validate({name: value for name, value in row.items() if name in _FIELDS})
 
 
 def _row(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in Run.model_fields}
+    values = {name: getattr(run, name) for name in _FIELDS}
     return values | {
         "task": str(run.job.task),
         "status": str(run.status),

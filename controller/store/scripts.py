@@ -6,7 +6,19 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from controller.store import trail
 from controller.store.audit_store import Entry
@@ -18,6 +30,19 @@ from controller.store.tables import endpoints, script_tags, script_versions
 
 _ALIVE = script_versions.c.deleted_at.is_(None)
 _ALL = select(script_versions).where(_ALIVE)
+# Made once: calls of endpoints wait for these, and making one costs more than executing it.
+_NEWEST = (
+    _ALL.where(script_versions.c.tenant_id == bindparam("of_tenant"), script_versions.c.name == bindparam("of_name"))
+    .order_by(script_versions.c.version.desc())
+    .limit(1)
+)
+_TAGGED = select(script_tags.c.version_id).where(
+    script_tags.c.tenant_id == bindparam("of_tenant"),
+    script_tags.c.name == bindparam("of_name"),
+    script_tags.c.tag == bindparam("named"),
+)
+_BY_NUMBER = _NEWEST.where(script_versions.c.version == bindparam("number"))
+_BY_TAG = _NEWEST.where(script_versions.c.id.in_(_TAGGED))
 
 
 class SqlScripts:
@@ -142,13 +167,10 @@ class SqlScripts:
 
 def version_of(db: Connection, tenant_id: str, named: Named) -> ScriptVersion | None:
     """As Scripts.find, as a part of the caller's transaction."""
-    query = _newest(tenant_id, named.name)
-    if named.version is not None:
-        query = query.where(script_versions.c.version == named.version)
-    if named.tag is not None:
-        tagged = select(script_tags.c.version_id).where(_tag(tenant_id, named))
-        query = query.where(script_versions.c.id.in_(tagged))
-    return _first(db, query)
+    query = _BY_NUMBER if named.version is not None else _BY_TAG if named.tag is not None else _NEWEST
+    values = {"of_tenant": tenant_id, "of_name": named.name, "number": named.version, "named": named.tag}
+    row = db.execute(query, values).mappings().first()
+    return _version(row) if row else None
 
 
 def _users(db: Connection, tenant_id: str, name: str, version_ids: list[str]) -> list[str]:

@@ -4,18 +4,36 @@ it, so nothing can come between."""
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, exists, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, exists, func, insert, select, update
 
 from controller.model import Outcome, Quotas, Run, Status, TaskKind
 from controller.store.base import Added
 from controller.store.tables import runs, script_versions, tenants, usage_days
 
+# Made once: every run waits for these, and making one costs more than executing it.
+_ACCEPTS = select(
+    exists(select(tenants.c.id).where(tenants.c.id == bindparam("tenant_id"), tenants.c.deleting_at.is_(None)))
+)
+_OF_RUN = (
+    select(tenants.c.id, tenants.c.quotas, tenants.c.suspended_at)
+    .join(runs, runs.c.tenant_id == tenants.c.id)
+    .where(runs.c.id == bindparam("run_id"))
+)
+_MORE: dict[str, BindParameter[Any]] = {
+    name: bindparam(f"more_{name}") for name in ("runs", "run_seconds", "cpu_seconds")
+}
+_COUNT = (
+    update(usage_days)
+    .where(usage_days.c.tenant_id == bindparam("of_tenant"), usage_days.c.day == bindparam("of_day"))
+    .values({name: usage_days.c[name] + more for name, more in _MORE.items()})
+)
+
 
 def refused(db: Connection, run: Run, quotas: Quotas) -> Added | None:
     """Why the tenant may not have this run; None when it may. Asked in the transaction that adds it."""
-    accepting = (tenants.c.id == run.tenant_id) & tenants.c.deleting_at.is_(None)
-    if not db.execute(select(exists(select(tenants.c.id).where(accepting)))).scalar():
+    if not db.execute(_ACCEPTS, {"tenant_id": run.tenant_id}).scalar():
         return Added.NO_TENANT
     stored = quotas.stored_bytes
     if stored is not None and stored_by(db, run.tenant_id) + run.input_bytes + run.output_bytes > stored:
@@ -28,8 +46,7 @@ def refused(db: Connection, run: Run, quotas: Quotas) -> Added | None:
 
 def may_begin(db: Connection, run_id: str, defaults: Quotas, now: datetime) -> bool:
     """Whether a run's tenant may have one more at work. Asked in the transaction that claims it."""
-    query = select(tenants.c.id, tenants.c.quotas, tenants.c.suspended_at)
-    row = db.execute(query.join(runs, runs.c.tenant_id == tenants.c.id).where(runs.c.id == run_id)).first()
+    row = db.execute(_OF_RUN, {"run_id": run_id}).first()
     if row is None or row.suspended_at is not None:
         return False
     quotas = Quotas(**row.quotas).over(defaults)
@@ -69,7 +86,6 @@ def count_use(db: Connection, run: RowMapping, outcome: Outcome, now: datetime) 
         "run_seconds": outcome.usage.wall_seconds or 0.0,
         "cpu_seconds": outcome.usage.cpu_seconds or 0.0,
     }
-    this = (usage_days.c.tenant_id == run["tenant_id"]) & (usage_days.c.day == now.date())
-    more = {name: usage_days.c[name] + value for name, value in used.items()}
-    if db.execute(update(usage_days).where(this).values(more)).rowcount != 1:
+    more = {f"more_{name}": value for name, value in used.items()}
+    if db.execute(_COUNT, more | {"of_tenant": run["tenant_id"], "of_day": now.date()}).rowcount != 1:
         db.execute(insert(usage_days).values(tenant_id=run["tenant_id"], day=now.date(), **used))

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     or_,
@@ -67,8 +68,7 @@ class SqlStore:
 
     def run(self, tenant_id: str, run_id: str) -> Run | None:
         with self._reading() as db:
-            query = select(runs).where(runs.c.id == run_id, runs.c.tenant_id == tenant_id)
-            row = db.execute(query).mappings().first()
+            row = db.execute(_ONE, {"run_id": run_id, "of_tenant": tenant_id}).mappings().first()
         return run_of(row) if row else None
 
     def runs(
@@ -125,14 +125,9 @@ class SqlStore:
     # -- executing them ------------------------------------------------------------------------------------------
 
     def claim(self, run_id: str, claim: Claim, now: datetime, defaults: Quotas = NO_QUOTAS) -> Run | None:
-        statement = (
-            update(runs)
-            .where(runs.c.id == run_id, runs.c.status == Status.QUEUED)
-            .values(status=Status.RUNNING, attempt=runs.c.attempt + 1, started_at=now, **claim.model_dump())
-            .returning(*runs.c)
-        )
+        values = {"run_id": run_id, "started_at": now, "owner": claim.owner, "lease_until": claim.lease_until}
         with self._writing() as db:
-            row = db.execute(statement).mappings().first() if may_begin(db, run_id, defaults, now) else None
+            row = db.execute(_CLAIM, values).mappings().first() if may_begin(db, run_id, defaults, now) else None
         return run_of(row) if row else None
 
     def renew(self, run_ids: Collection[str], claim: Claim) -> None:
@@ -157,9 +152,9 @@ class SqlStore:
 
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime, stored: Stored) -> bool:
         kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
-        statement = update(runs).where(_claimed(run_id, attempt)).values(ended_with(outcome, now) | kept)
+        values = ended_with(outcome, now) | kept | {"run_id": run_id, "of_attempt": attempt}
         with self._writing() as db:
-            row = db.execute(statement.returning(runs.c.tenant_id, runs.c.task)).mappings().first()
+            row = db.execute(_FINISH, values).mappings().first()
             if row is not None:
                 count_use(db, row, outcome, now)
             return row is not None
@@ -179,7 +174,7 @@ class SqlStore:
 
     def cancel_requested(self, run_id: str) -> bool:
         with self._reading() as db:
-            return bool(db.execute(select(runs.c.cancel_requested).where(runs.c.id == run_id)).scalar())
+            return bool(db.execute(_CANCEL_REQUESTED, {"run_id": run_id}).scalar())
 
     def recover(self, max_failures: int, lost: Outcome, now: datetime, *, all_owners: bool) -> list[str]:
         abandoned: ColumnElement[bool] = runs.c.status == Status.RUNNING
@@ -260,6 +255,21 @@ class SqlStore:
             db.execute(update(runs).where(runs.c.id == run_id).values(output_bytes=larger))
 
 
+# Made once: a small call waits for these, and making one costs more than executing it.
+_THIS = runs.c.id == bindparam("run_id")
+_ONE = select(runs).where(_THIS, runs.c.tenant_id == bindparam("of_tenant"))
+_CLAIM = (
+    update(runs)
+    .where(_THIS, runs.c.status == Status.QUEUED)
+    .values(status=Status.RUNNING, attempt=runs.c.attempt + 1)
+    .returning(*runs.c)
+)
+_FINISH = (
+    update(runs)
+    .where(_THIS, runs.c.status == Status.RUNNING, runs.c.attempt == bindparam("of_attempt"))
+    .returning(runs.c.tenant_id, runs.c.task)
+)
+_CANCEL_REQUESTED = select(runs.c.cancel_requested).where(_THIS)
 _ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
 """What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
 _ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes

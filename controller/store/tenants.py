@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, String, cast, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    String,
+    bindparam,
+    cast,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from controller.errors import Conflict
@@ -28,6 +41,13 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
+# Made once: every request waits for these, and making one costs more than executing it.
+_BY_ID = select(tenants).where(tenants.c.id == bindparam("tenant_id"))
+_PRESENTED = (
+    select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
+    .join(tenants, tenants.c.id == api_keys.c.tenant_id)
+    .where(api_keys.c.id == bindparam("key_id"))
+)
 
 
 class SqlTenants:
@@ -102,10 +122,8 @@ class SqlTenants:
             return True
 
     def presented(self, key_id: str) -> tuple[Key, Tenant] | None:
-        columns = [column.label(_TENANT + column.name) for column in tenants.c]
-        query = select(api_keys, *columns).join(tenants, tenants.c.id == api_keys.c.tenant_id)
         with self._reading() as db:
-            row = db.execute(query.where(api_keys.c.id == key_id)).mappings().first()
+            row = db.execute(_PRESENTED, {"key_id": key_id}).mappings().first()
         return (_key_of(row), _tenant_of(row, _TENANT)) if row else None
 
     def key(self, tenant_id: str, key_id: str) -> Key | None:
@@ -228,7 +246,7 @@ class SqlTenants:
 
 
 def _tenant(db: Connection, tenant_id: str) -> Tenant | None:
-    row = db.execute(select(tenants).where(tenants.c.id == tenant_id)).mappings().first()
+    row = db.execute(_BY_ID, {"tenant_id": tenant_id}).mappings().first()
     return _tenant_of(row) if row else None
 
 
