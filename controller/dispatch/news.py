@@ -1,8 +1,8 @@
 """What happens to runs, and to batches, told to the threads that wait for it.
 
-Two things are told: a run's row is another one (`changed`), and its log is longer (`grown`). The second comes as often
-as a script prints, so it costs nothing where nobody listens: a follower is woken once, and again only after it has
-asked to be.
+Three things are told: a run's row is another one (`changed`), and whoever waits for its end may sleep on as it has only
+begun (`begun`); and its log is longer (`grown`). The last comes as often as a script prints, so it costs nothing where
+nobody listens: a follower is woken once, and again only after it has asked to be.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _READS_PER_SECOND = 3000
 class Watch:
     """One thread's ear for one run. Listen, then look; what happens after that is not missed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, end_only: bool = False) -> None:
+        self.end_only = end_only
         self._woken = threading.Event()
         self._changed = False
 
@@ -55,12 +56,13 @@ class News:
         self.closed = False
 
     @contextmanager
-    def watch(self, run_id: str) -> Iterator[Watch]:
-        """A watch that is told of changes of this run, and when nobody may wait any longer.
+    def watch(self, run_id: str, *, end_only: bool = False) -> Iterator[Watch]:
+        """A watch that is told of changes of this run, and when nobody may wait any longer. `end_only`: not that it
+        has begun.
 
         Begin to watch, then read the row: no change is missed.
         """
-        watch = Watch()
+        watch = Watch(end_only=end_only)
         with self._lock:
             self._watches[run_id].add(watch)
             self._count += 1
@@ -91,6 +93,13 @@ class News:
         with self._lock:
             for watch in self._watches.get(run_id, ()):
                 watch.tell_change()
+
+    def begun(self, run_id: str) -> None:
+        """The run's row is another one, but it has not ended."""
+        with self._lock:
+            for watch in self._watches.get(run_id, ()):
+                if not watch.end_only:
+                    watch.tell_change()
 
     def grown(self, run_id: str) -> None:
         """The run's log is longer. Called for every print, by the thread that keeps the script's pipe empty."""

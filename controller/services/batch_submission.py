@@ -69,12 +69,12 @@ def submit(
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
     require_open(backend)
-    model = new_run(backend, caller, staging, wanted.each, new_id("run"))
+    share = quotas.of(backend, caller.tenant_id)
+    model = new_run(backend, caller, staging, wanted.each, new_id("run"), share)
     if wanted.parameter is not None and wanted.parameter in model.job.parameters:
         refuse("batch.parameter", f"{wanted.parameter!r} is a parameter of the script already")
     tables = _Tables(backend, caller, wanted)
     batch = _batch(batch_id, model, wanted, tables)
-    share = quotas.of(backend, caller.tenant_id)
     added = _store(backend, share, staging, batch, tables, idempotent)
     if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         return get(backend, caller, first_of(backend, idempotent) or ""), False

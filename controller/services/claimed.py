@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -17,15 +18,18 @@ from controller.model import Outcome, Run
 from controller.services.backend import Backend, now
 
 LONGEST_PAUSE_SECONDS = 5.0
+_Answer = TypeVar("_Answer")
 _log = structlog.get_logger(__name__)
 
 
-def finish(backend: Backend, run: Run, outcome: Outcome) -> bool:
-    """Write the outcome down. False when the run is no longer ours."""
+def finish(backend: Backend, run: Run, outcome: Outcome) -> Run | None:
+    """Write the outcome down: the run as it ended. None when it is no longer ours."""
 
-    def write() -> bool:
-        stored = backend.workspaces.of(run.id).stored()
-        return backend.store.finish(run.id, run.attempt, outcome, now(), stored)
+    def write() -> Run | None:
+        stored, moment = backend.workspaces.of(run.id).stored(), now()
+        if not backend.store.finish(run.id, run.attempt, outcome, moment, stored):
+            return None
+        return run.model_copy(update={"status": outcome.status, "outcome": outcome, "finished_at": moment})
 
     return _until_stored(run, write)
 
@@ -56,7 +60,7 @@ def failure(error: Unavailable | OSError) -> str:
     return f"the server could not write the run's files: {error.strerror or error}"
 
 
-def _until_stored(run: Run, ask: Callable[[], bool]) -> bool:
+def _until_stored(run: Run, ask: Callable[[], _Answer]) -> _Answer:
     pause = 0.5
     while True:
         try:

@@ -64,7 +64,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
     if run is None:
         return _place_seconds(backend, run_id)
     failpoint("run_claimed")
-    backend.news.changed(run.id)
+    backend.news.begun(run.id)
     began = time.monotonic()
     outcome: Outcome | None
     try:
@@ -123,12 +123,13 @@ def _try_again(backend: Backend, run: Run, error: Unavailable | OSError) -> floa
 def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     """Write the outcome down, and tell everybody who waits for it."""
     backend.first_seen.pop(run.id, None)
-    if cancelled(backend, run) and outcome.reason is Reason.ENGINE_ERROR:
+    if outcome.reason is Reason.ENGINE_ERROR and cancelled(backend, run):
         outcome = Outcome(status=Status.CANCELLED)
     queued = (run.started_at or run.created_at) - run.created_at
     timings = outcome.timings.model_copy(update={"queue_seconds": max(0.0, queued.total_seconds())})
     outcome = outcome.model_copy(update={"timings": timings})
-    if not finish(backend, run, outcome):
+    ended = finish(backend, run, outcome)
+    if ended is None:
         _log.warning("run_no_longer_ours", run_id=run.id, attempt=run.attempt)
         return
     failpoint("run_finished")
@@ -140,7 +141,7 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
     status, reason = outcome.status, outcome.reason
     _log.info("run_finished", run_id=run.id, status=status, reason=reason, seconds=round(seconds, 3))
     if run.job.task is TaskKind.RUN:
-        receipts.make_ahead(backend, run)
+        receipts.make_ahead(backend, ended)
 
 
 def _tidy(backend: Backend, run: Run) -> None:

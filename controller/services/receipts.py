@@ -60,7 +60,7 @@ def receipt(backend: Backend, run: Run) -> bytes:
 
 
 def make_ahead(backend: Backend, run: Run) -> None:
-    """Make the receipt of a run that has ended, before anybody asks, or before its files go; of other tasks, none.
+    """Make the receipt of this run, which has ended, before anybody asks, or before its files go; of other tasks, none.
 
     What goes wrong is logged, never raised: the run has ended, and its receipt can still be made on demand.
     """
@@ -68,11 +68,9 @@ def make_ahead(backend: Backend, run: Run) -> None:
     if run.job.task is not TaskKind.RUN or workspace.receipt.exists():
         return
     try:
-        ended = backend.store.run(run.tenant_id, run.id)
         # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
         with suppress(BlockingIOError, FileNotFoundError), _alone(workspace, wait=False) as directory:
-            if ended is not None and ended.status.final:
-                _made(backend, ended, workspace, directory)
+            _made(backend, run, workspace, directory)
     except (AirlockError, OSError) as e:
         _log.warning("receipt_not_made", run_id=run.id, error=str(e))
     except Exception:  # noqa: BLE001 - a fault of ours in an extra must not end the thread with its queue

@@ -54,11 +54,10 @@ def wait_for(
 
     Where too many requests wait already, it is answered at once: a wait is a wish.
     """
-    run = look()
-    if run.status.final or seconds <= 0:
-        return run
+    if seconds <= 0:
+        return look()
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.news.watch(run_id) as watch:
+    with suppress(Busy), waiting(backend), backend.news.watch(run_id, end_only=True) as watch:
         run = look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
             watch.wait(min(left, LOOK_SECONDS))
@@ -66,8 +65,9 @@ def wait_for(
                 run = look()
             if backend.news.closed or client_is_gone():
                 break
-        return look()
-    return run
+        if run.status.final:
+            return run
+    return look()
 
 
 def cancel(backend: Backend, caller: Caller, run_id: str) -> Run:

@@ -16,6 +16,7 @@ from controller.model import (
     Part,
     Priority,
     Profile,
+    Quotas,
     Reading,
     Run,
     Status,
@@ -89,11 +90,12 @@ def submit(
         )
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
-    run = new_run(backend, caller, staging, submission, run_id)
+    share = quotas.of(backend, caller.tenant_id)
+    run = new_run(backend, caller, staging, submission, run_id, share)
     run = _with_datasets(backend, caller, staging, run, submission.datasets)
     if submission.reuse:
         run = run.model_copy(update={"content_sha256": content_digest(run, staging)})
-    return accept(backend, caller, staging, run, idempotent)
+    return accept(backend, caller, staging, run, share, idempotent)
 
 
 def _with_datasets(
@@ -112,10 +114,10 @@ def _with_datasets(
 
 
 def accept(
-    backend: Backend, caller: Caller, staging: Staging, run: Run, idempotent: Idempotent | None = None
+    backend: Backend, caller: Caller, staging: Staging, run: Run, share: Quotas, idempotent: Idempotent | None = None
 ) -> tuple[Run, bool]:
     """Make a run's inputs and its row durable, and have it executed. As `submit`."""
-    added, refused, share = Added.QUEUE_FULL, run, quotas.of(backend, run.tenant_id)
+    added, refused = Added.QUEUE_FULL, run
 
     def add(run: Run) -> Run | None:
         nonlocal added, refused
@@ -150,13 +152,14 @@ def first_of(backend: Backend, wanted: Idempotent) -> str | None:
     return earlier.resource_id
 
 
-def new_run(backend: Backend, caller: Caller, staging: Staging, submission: Submission, run_id: str) -> Run:
+def new_run(
+    backend: Backend, caller: Caller, staging: Staging, submission: Submission, run_id: str, share: Quotas
+) -> Run:
     """The run that is asked for, but for the datasets; a stored script's files are taken into the staging.
 
     InvalidRequest, TooLarge; NotFound when there is no such stored script.
     """
-    settings, share = backend.settings, quotas.of(backend, caller.tenant_id)
-    stored = None
+    settings, stored = backend.settings, None
     if submission.script is not None:
         stored = scripts.find(backend, caller, submission.script)
         scripts.link(backend, staging, stored)
@@ -209,7 +212,8 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
     if Part.INPUTS in first.removed:
         raise gone
     same = {name: getattr(first, name) for name in _REPEATED}
-    same["limits"] = quotas.cut(first.limits, quotas.of(backend, caller.tenant_id))
+    share = quotas.of(backend, caller.tenant_id)
+    same["limits"] = quotas.cut(first.limits, share)
     run = Run(id=new_id("run"), status=Status.QUEUED, attempt=0, created_at=now(), rerun_of=first.id, **same)
     idempotent = None
     if key is not None:
@@ -225,4 +229,4 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
         except FileNotFoundError:
             get(backend, caller, run_id)  # deleted meanwhile
             raise gone from None
-        return accept(backend, caller, staging, run, idempotent)
+        return accept(backend, caller, staging, run, share, idempotent)

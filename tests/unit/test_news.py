@@ -24,6 +24,19 @@ def test_a_change_wakes_everybody_who_waits_for_this_run() -> None:
     assert not news._watches
 
 
+def test_who_waits_for_the_end_sleeps_on_when_the_run_begins() -> None:
+    """Whoever follows it is told; and both are told of any other change."""
+    news = News()
+
+    with news.watch("a", end_only=True) as waiter, news.watch("a") as follower:
+        news.begun("a")
+
+        assert (waiter.wait(0), follower.wait(0)) == (False, True)
+        assert follower.changed()
+        news.changed("a")
+        assert (waiter.changed(), follower.changed()) == (True, True)
+
+
 def test_growth_wakes_those_who_listen_once() -> None:
     """A follower that has been woken hears of no other print until it listens again."""
     news = News()
