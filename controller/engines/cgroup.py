@@ -130,12 +130,12 @@ class CgroupReader:
 
     def _read(self) -> Counters:
         if self.unified:
-            cpu, peak = _keyed(self.cpu / "cpu.stat", "usage_usec"), _number(self.memory / "memory.peak")
-            kills = _keyed(self.memory / "memory.events", "oom_kill")
+            cpu, peak = _keyed(f"{self.cpu}/cpu.stat", "usage_usec"), _number(f"{self.memory}/memory.peak")
+            kills = _keyed(f"{self.memory}/memory.events", "oom_kill")
             seconds = None if cpu is None else cpu / 1e6
         else:
-            cpu, peak = _number(self.cpu / "cpuacct.usage"), _number(self.memory / "memory.max_usage_in_bytes")
-            kills = _keyed(self.memory / "memory.oom_control", "oom_kill")
+            cpu, peak = _number(f"{self.cpu}/cpuacct.usage"), _number(f"{self.memory}/memory.max_usage_in_bytes")
+            kills = _keyed(f"{self.memory}/memory.oom_control", "oom_kill")
             seconds = None if cpu is None else cpu / 1e9
         self.last = Counters(
             cpu_seconds=self.last.cpu_seconds if seconds is None else seconds,
@@ -178,30 +178,36 @@ def _oci_place(name: str, driver: str) -> str:
     return f"{parent_name(driver).strip('/')}/{name}"
 
 
-def clear_oci(name: str, *, driver: str, seconds: float) -> bool:
-    """Kill whatever is in a container's cgroups, and remove them; whether they are gone. For what nobody looks after.
+def clear_oci(name: str, *, driver: str, seconds: float) -> bool | None:
+    """Kill whatever is in a container's cgroups, and remove them; whether they went. None when there were none, or none
+    that is seen from here. For what nobody looks after.
 
     A process that is only waiting to be collected by its parent counts as gone, for the kernel as well.
     """
     deadline, pause = time.monotonic() + seconds, 0.001
-    while places := _existing(_oci_place(name, driver)):
-        for pid in _members(places):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    places = _existing(_oci_place(name, driver))
+    if not places:
+        return None
+    while True:
         for place in places:
             with suppress(OSError):  # busy as long as one is in it
                 place.rmdir()
+        places = [place for place in places if os.path.isdir(place)]
+        if not places:
+            return True
         if time.monotonic() > deadline:
-            return not _existing(_oci_place(name, driver))
+            return False
+        for pid in _members(places):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
-    return True
 
 
 def _existing(place: str) -> list[Path]:
     """The directories of one cgroup: one for each hierarchy that is mounted."""
-    paths = [Path(mount) / place for root, mount, _, _ in _mounts() if root == "/"]
-    return [path for path in paths if path.is_dir()]
+    paths = [f"{mount}/{place}" for root, mount, _, _ in _mounts() if root == "/"]
+    return [Path(path) for path in paths if os.path.isdir(path)]
 
 
 def _members(places: list[Path]) -> set[int]:
@@ -212,18 +218,18 @@ def _members(places: list[Path]) -> set[int]:
     return found
 
 
-def procs_files(pid: int) -> list[Path]:
+def procs_files(pid: int) -> list[str]:
     """Where a process writes itself to be in the same cgroups as this one: a file for each hierarchy that is mounted.
 
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
-    found = []
+    found, mounts = [], list(_mounts())
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        for root, mount, kind, options in _mounts():
+        for root, mount, kind, options in mounts:
             wanted = kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
             if wanted and root == "/":
-                found.append(Path(mount) / path.lstrip("/") / "cgroup.procs")
+                found.append(f"{mount}/{path.strip('/')}/cgroup.procs")
                 break
     return found
 
@@ -249,16 +255,16 @@ def _slice_path(name: str) -> str:
     return "/".join("-".join(parts[: i + 1]) + ".slice" for i in range(len(parts)))
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     try:
-        return int(path.read_text())
+        return int(_read(path))
     except (OSError, ValueError):
         return None
 
 
-def _keyed(path: Path, key: str) -> int | None:
+def _keyed(path: str, key: str) -> int | None:
     try:
-        lines = path.read_text().splitlines()
+        lines = _read(path).splitlines()
     except OSError:
         return None
     for line in lines:
@@ -266,3 +272,12 @@ def _keyed(path: Path, key: str) -> int | None:
         if name == key:
             return int(value)
     return None
+
+
+def _read(path: str) -> str:
+    """A small file of the kernel's, which gives all of it at once."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 1 << 16).decode()
+    finally:
+        os.close(descriptor)

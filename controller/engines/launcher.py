@@ -251,7 +251,7 @@ def _joined(init: Init) -> Iterator[list[int]]:
         try:
             for path, flags in [
                 *((f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in _NAMESPACES),
-                *((str(path), os.O_WRONLY) for path in procs_files(init.pid)),
+                *((path, os.O_WRONLY) for path in procs_files(init.pid)),
             ]:
                 descriptors.append(os.open(path, flags | os.O_CLOEXEC))
                 held.callback(os.close, descriptors[-1])
@@ -299,7 +299,8 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _proc(pid: int, name: str) -> str:
-    return Path(f"/proc/{pid}/{name}").read_text()
+    with open(f"/proc/{pid}/{name}") as file:
+        return file.read()
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

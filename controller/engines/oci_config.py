@@ -7,6 +7,7 @@ runtime specification; what Docker adds by itself (kernel file systems, /dev, th
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def launcher_config(
     }
 
 
+@cache
 def seccomp(profile: str) -> dict[str, Any]:
     """Docker's form of a profile in OCI's: its map of architectures becomes a list, the rules are the same."""
     document = json.loads(profile)

@@ -234,6 +234,26 @@ class TestOciEngine(EngineContract):
 
             assert remains(spec.name) == []
 
+    def test_runcs_containers_go_without_its_help(self, engine, make_spec, instance, images, runtime_with):
+        """What `runc delete` would do is done before: nothing is left where it does nothing, and it is asked only for
+        containers whose cgroups are not there."""
+        if Path(RUNTIME).name != "runc" or read_host().cgroup_driver == "systemd":
+            pytest.skip("asked for each container")
+        spec, _ = make_spec(GOOD)
+        idle = runtime_with('case "$*" in *" delete "*) echo asked >> "$0.asked"; exit 1 ;; esac; exec {runtime} "$@"')
+        asked = Path(f"{idle}.asked")
+
+        OciEngine(instance, images, str(idle)).run(spec, Sink(), always)
+
+        assert remains(spec.name) == []
+        assert not asked.exists()
+        bundle = STATE / Path(RUNTIME).name / "bundles" / spec.name
+        bundle.mkdir()
+        (bundle / "config.json").write_text("{}")
+        assert Runtime(str(idle), read_host()).remove(spec.name)
+        assert asked.exists()
+        assert remains(spec.name) == []
+
     def test_a_runtime_that_is_not_there_has_a_name(self, images, make_spec, image):
         """EngineUnavailable: nothing was made, the run may wait."""
         engine = OciEngine("srv_none", images, "/no/such/runtime")

@@ -411,7 +411,7 @@ def test_a_fork_that_is_not_sealed_is_refused(
     """A step that fails ends the fork, which says which one; no runner has come to life."""
     generation = workshop.launcher(kind.digest)
     if step == "cgroups":
-        monkeypatch.setattr(launcher, "procs_files", lambda _: [Path("/dev/full")])
+        monkeypatch.setattr(launcher, "procs_files", lambda _: ["/dev/full"])
     else:
         asked = launcher.Launcher._ask
         monkeypatch.setattr(launcher.Launcher, "_ask", lambda one, uid, *more: asked(one, 0, *more))
