@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,7 @@ class Kind:
     limits: Limits
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, digest: str, limits: Limits) -> Kind:
         elsewhere = dict.fromkeys(("timeout_seconds", "log_bytes", "images", "images_bytes", "inflated_bytes"), 0)
         return cls(digest, limits.model_copy(update=elsewhere))

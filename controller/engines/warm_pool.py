@@ -48,7 +48,10 @@ class WarmPool:
     ) -> None:
         self._workshop = Workshop(maker, directory, uids)
         self._size, self._expected = size, expected
-        self._changed = threading.Condition()
+        # One lock. Who makes and removes is woken one by one, with each thing to do: a run has just begun, or ended,
+        # and all of them at once would be in its way. The keeper has hardly ever anything to do with it.
+        lock = threading.RLock()
+        self._changed, self._launcher_lacks = threading.Condition(lock), threading.Condition(lock)
         self._ready: dict[Kind, list[Warm]] = {}
         self._asked: dict[Kind, deque[float]] = {}
         self._making: Counter[Kind] = Counter()
@@ -73,7 +76,9 @@ class WarmPool:
         kind = Kind.of(digest, limits)
         with self._changed:
             self._asked.setdefault(kind, deque()).append(time.monotonic())
-            self._changed.notify_all()
+            self._changed.notify()
+            if digest not in self._generations:
+                self._launcher_lacks.notify()
             ready = self._ready.get(kind, [])
             while ready:
                 warm = ready.pop()
@@ -132,6 +137,7 @@ class WarmPool:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+            self._launcher_lacks.notify()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
         with self._changed:
@@ -180,7 +186,6 @@ class WarmPool:
                 self._ready.setdefault(kind, []).append(warm)
             elif warm is not None:
                 self._leave(warm.remove)
-            self._changed.notify_all()
 
     def _pauses(self) -> bool:
         """Not when somebody would have to wait for it."""
@@ -213,7 +218,7 @@ class WarmPool:
 
     def _leave(self, remove: Callable[[], None]) -> None:
         self._leaving.append(remove)
-        self._changed.notify_all()
+        self._changed.notify()
 
     # -- the keeper: launchers where they are needed, and nothing that is not -----------------------------------------
 
@@ -230,7 +235,7 @@ class WarmPool:
                 _log.exception("unforeseen_error")
                 self._rest()
             with self._changed:
-                self._changed.wait_for(self._keeper_is_needed, max(1.0, self._rest_until - time.monotonic()))
+                self._launcher_lacks.wait_for(self._keeper_is_needed, max(1.0, self._rest_until - time.monotonic()))
                 if self._closing:
                     return
 
@@ -263,6 +268,7 @@ class WarmPool:
         if generation is not None:
             generation.launcher.close()
             self._retired.append(generation)
+            self._launcher_lacks.notify()
             self._drop(lambda warm: warm.generation is generation)
 
     def _tidy(self) -> None:
@@ -303,7 +309,6 @@ class WarmPool:
                 for digest in current:
                     self._retire(digest)
             if self._closing or (generation is not None and generation.launcher.forks > 1 and (died or not current)):
-                self._changed.notify_all()
                 return False
             seconds = self._rest()
         _log.warning(event, error=str(error), next_try_seconds=seconds)
