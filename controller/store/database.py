@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import StorageFull, StoreError
+from controller.store.lookup import Lookup
 
 _BUSY_MILLISECONDS = 10_000
 
@@ -47,6 +48,12 @@ class Database:
         with _translated(), self._engine.connect().execution_options(**options) as connection, connection.begin():
             self._require_file()
             yield connection
+
+    def row(self, lookup: Lookup, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row that is looked up; None when there is none."""
+        self._require_file()
+        with _translated():
+            return lookup.row(self._engine, values)
 
     def migrate(self) -> None:
         """Bring the schema up to this version's. Safe to call at every start."""

@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
 from controller.store.endpoint_store import Changed, Endpoint, EndpointKey, Job, Signature, Tally
+from controller.store.lookup import Lookup, Row
 from controller.store.scripts import version_of
 from controller.store.tables import endpoint_calls, endpoints, jobs
 
-# Made once: every call waits for it, and making it costs more than executing it.
-_BY_KEY = select(endpoints).where(
-    or_(endpoints.c.primary_id == bindparam("key_id"), endpoints.c.secondary_id == bindparam("key_id"))
+_BY_KEY = Lookup(
+    select(endpoints).where(
+        or_(endpoints.c.primary_id == bindparam("key_id"), endpoints.c.secondary_id == bindparam("key_id"))
+    )
 )
 
 
@@ -26,6 +28,7 @@ class SqlEndpoints:
     """See store.endpoint_store.Endpoints."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._reading, self._writing = database.reading, database.writing
 
     def put(
@@ -59,8 +62,7 @@ class SqlEndpoints:
             return _first(db, (endpoints.c.tenant_id == tenant_id) & (endpoints.c.name == name))
 
     def by_key(self, key_id: str) -> tuple[Endpoint, str] | None:
-        with self._reading() as db:
-            row = db.execute(_BY_KEY, {"key_id": key_id}).mappings().first()
+        row = self._database.row(_BY_KEY, {"key_id": key_id})
         if row is None:
             return None
         found = _endpoint(row)
@@ -150,7 +152,7 @@ def _first(db: Connection, condition: ColumnElement[bool]) -> Endpoint | None:
     return _endpoint(row) if row else None
 
 
-def _endpoint(row: RowMapping) -> Endpoint:
+def _endpoint(row: Row) -> Endpoint:
     return Endpoint.model_validate(dict(row))
 
 

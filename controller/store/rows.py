@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, exists, func, insert, select
+from sqlalchemy import Connection, bindparam, exists, func, insert, select
 
 from controller.model import Outcome, Quotas, Run, Status
 from controller.store import shares
 from controller.store.base import NO_QUOTAS, Added, Idempotent
+from controller.store.lookup import Row
 from controller.store.tables import idempotency_keys, runs
 
 FINAL = [status for status in Status if status.final]
@@ -58,7 +59,7 @@ def key_taken(db: Connection, idempotent: Idempotent | None) -> bool:
     return bool(db.execute(select(exists(select(idempotency_keys.c.key).where(key)))).scalar())
 
 
-def run_of(row: RowMapping) -> Run:
+def run_of(row: Row) -> Run:
     """The run in a row of its table; other columns in it do not matter."""
     return Run.model_validate({name: value for name, value in row.items() if name in _FIELDS})
 

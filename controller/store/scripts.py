@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
     bindparam,
     delete,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
+from controller.store.lookup import Lookup, Row
 from controller.store.script_store import Named, Removed, ScriptPage, ScriptVersion, ScriptVersionPage
 from controller.store.shares import stored_by
 from controller.store.sql import in_parts
@@ -30,8 +30,7 @@ from controller.store.tables import endpoints, script_tags, script_versions
 
 _ALIVE = script_versions.c.deleted_at.is_(None)
 _ALL = select(script_versions).where(_ALIVE)
-# Made once: calls of endpoints wait for these, and making one costs more than executing it.
-_NEWEST = (
+_OF_NAME = (
     _ALL.where(script_versions.c.tenant_id == bindparam("of_tenant"), script_versions.c.name == bindparam("of_name"))
     .order_by(script_versions.c.version.desc())
     .limit(1)
@@ -41,14 +40,16 @@ _TAGGED = select(script_tags.c.version_id).where(
     script_tags.c.name == bindparam("of_name"),
     script_tags.c.tag == bindparam("named"),
 )
-_BY_NUMBER = _NEWEST.where(script_versions.c.version == bindparam("number"))
-_BY_TAG = _NEWEST.where(script_versions.c.id.in_(_TAGGED))
+_NEWEST = Lookup(_OF_NAME)
+_BY_NUMBER = Lookup(_OF_NAME.where(script_versions.c.version == bindparam("number")))
+_BY_TAG = Lookup(_OF_NAME.where(script_versions.c.id.in_(_TAGGED)))
 
 
 class SqlScripts:
     """See store.script_store.Scripts."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._reading, self._writing = database.reading, database.writing
 
     def add(
@@ -76,8 +77,8 @@ class SqlScripts:
             return stored
 
     def find(self, tenant_id: str, named: Named) -> ScriptVersion | None:
-        with self._reading() as db:
-            return version_of(db, tenant_id, named)
+        row = self._database.row(*_version_lookup(tenant_id, named))
+        return _version(row) if row else None
 
     def versions(self, tenant_id: str, name: str, limit: int, below: int | None = None) -> ScriptVersionPage:
         query = _newest(tenant_id, name)
@@ -167,10 +168,14 @@ class SqlScripts:
 
 def version_of(db: Connection, tenant_id: str, named: Named) -> ScriptVersion | None:
     """As Scripts.find, as a part of the caller's transaction."""
-    query = _BY_NUMBER if named.version is not None else _BY_TAG if named.tag is not None else _NEWEST
-    values = {"of_tenant": tenant_id, "of_name": named.name, "number": named.version, "named": named.tag}
-    row = db.execute(query, values).mappings().first()
+    lookup, values = _version_lookup(tenant_id, named)
+    row = db.execute(lookup.query, values).mappings().first()
     return _version(row) if row else None
+
+
+def _version_lookup(tenant_id: str, named: Named) -> tuple[Lookup, dict[str, Any]]:
+    lookup = _BY_NUMBER if named.version is not None else _BY_TAG if named.tag is not None else _NEWEST
+    return lookup, {"of_tenant": tenant_id, "of_name": named.name, "number": named.version, "named": named.tag}
 
 
 def _users(db: Connection, tenant_id: str, name: str, version_ids: list[str]) -> list[str]:
@@ -204,7 +209,7 @@ def _first(db: Connection, query: Select[Any]) -> ScriptVersion | None:
     return _version(row) if row else None
 
 
-def _version(row: RowMapping) -> ScriptVersion:
+def _version(row: Row) -> ScriptVersion:
     return ScriptVersion.model_validate({name: row[name] for name in ScriptVersion.model_fields})
 
 

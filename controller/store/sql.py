@@ -24,6 +24,7 @@ from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.base import NO_QUOTAS, Added, Backlog, Claim, Idempotent, Page, RunFilter
 from controller.store.database import Database
+from controller.store.lookup import Lookup
 from controller.store.rows import FINAL, ended_with, fitting, insert_run, run_of
 from controller.store.shares import count_use, may_begin
 from controller.store.tables import idempotency_keys, runs
@@ -67,8 +68,7 @@ class SqlStore:
             return db.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < before)).rowcount
 
     def run(self, tenant_id: str, run_id: str) -> Run | None:
-        with self._reading() as db:
-            row = db.execute(_ONE, {"run_id": run_id, "of_tenant": tenant_id}).mappings().first()
+        row = self._database.row(_ONE, {"run_id": run_id, "of_tenant": tenant_id})
         return run_of(row) if row else None
 
     def runs(
@@ -173,8 +173,8 @@ class SqlStore:
         return run_of(row) if row else None
 
     def cancel_requested(self, run_id: str) -> bool:
-        with self._reading() as db:
-            return bool(db.execute(_CANCEL_REQUESTED, {"run_id": run_id}).scalar())
+        row = self._database.row(_CANCEL_REQUESTED, {"run_id": run_id})
+        return row is not None and bool(row["cancel_requested"])
 
     def recover(self, max_failures: int, lost: Outcome, now: datetime, *, all_owners: bool) -> list[str]:
         abandoned: ColumnElement[bool] = runs.c.status == Status.RUNNING
@@ -257,7 +257,7 @@ class SqlStore:
 
 # Made once: a small call waits for these, and making one costs more than executing it.
 _THIS = runs.c.id == bindparam("run_id")
-_ONE = select(runs).where(_THIS, runs.c.tenant_id == bindparam("of_tenant"))
+_ONE = Lookup(select(runs).where(_THIS, runs.c.tenant_id == bindparam("of_tenant")))
 _CLAIM = (
     update(runs)
     .where(_THIS, runs.c.status == Status.QUEUED)
@@ -269,7 +269,7 @@ _FINISH = (
     .where(_THIS, runs.c.status == Status.RUNNING, runs.c.attempt == bindparam("of_attempt"))
     .returning(runs.c.tenant_id, runs.c.task)
 )
-_CANCEL_REQUESTED = select(runs.c.cancel_requested).where(_THIS)
+_CANCEL_REQUESTED = Lookup(select(runs.c.cancel_requested).where(_THIS))
 _ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
 """What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
 _ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes

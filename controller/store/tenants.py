@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    RowMapping,
     String,
     bindparam,
     cast,
@@ -27,6 +26,7 @@ from controller.model import Quotas, Status
 from controller.store import erasure, trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
+from controller.store.lookup import Lookup, Row
 from controller.store.shares import seconds_used, stored_by
 from controller.store.tables import api_keys, runs, tenants, usage_days
 from controller.store.tenant_store import (
@@ -41,9 +41,8 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
-# Made once: every request waits for these, and making one costs more than executing it.
-_BY_ID = select(tenants).where(tenants.c.id == bindparam("tenant_id"))
-_PRESENTED = (
+_ONE = Lookup(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
+_PRESENTED = Lookup(
     select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
     .join(tenants, tenants.c.id == api_keys.c.tenant_id)
     .where(api_keys.c.id == bindparam("key_id"))
@@ -54,6 +53,7 @@ class SqlTenants:
     """See store.tenant_store.Tenants."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._reading, self._writing = database.reading, database.writing
 
     def add(self, tenant: Tenant, entry: Entry) -> None:
@@ -66,8 +66,8 @@ class SqlTenants:
             trail.append(db, entry)
 
     def tenant(self, tenant_id: str) -> Tenant | None:
-        with self._reading() as db:
-            return _tenant(db, tenant_id)
+        row = self._database.row(_ONE, {"tenant_id": tenant_id})
+        return _tenant_of(row) if row else None
 
     def named(self, name: str) -> Tenant | None:
         with self._reading() as db:
@@ -122,8 +122,7 @@ class SqlTenants:
             return True
 
     def presented(self, key_id: str) -> tuple[Key, Tenant] | None:
-        with self._reading() as db:
-            row = db.execute(_PRESENTED, {"key_id": key_id}).mappings().first()
+        row = self._database.row(_PRESENTED, {"key_id": key_id})
         return (_key_of(row), _tenant_of(row, _TENANT)) if row else None
 
     def key(self, tenant_id: str, key_id: str) -> Key | None:
@@ -246,11 +245,11 @@ class SqlTenants:
 
 
 def _tenant(db: Connection, tenant_id: str) -> Tenant | None:
-    row = db.execute(_BY_ID, {"tenant_id": tenant_id}).mappings().first()
+    row = db.execute(_ONE.query, {"tenant_id": tenant_id}).mappings().first()
     return _tenant_of(row) if row else None
 
 
-def _tenant_of(row: RowMapping, prefix: str = "") -> Tenant:
+def _tenant_of(row: Row, prefix: str = "") -> Tenant:
     fields = {name: row[prefix + name] for name in Tenant.model_fields}
     return Tenant(**fields | {"quotas": Quotas(**fields["quotas"])})
 
@@ -261,7 +260,7 @@ def _key(db: Connection, tenant_id: str, key_id: str) -> Key | None:
     return _key_of(row) if row else None
 
 
-def _key_of(row: RowMapping) -> Key:
+def _key_of(row: Row) -> Key:
     return Key(**{name: row[name] for name in Key.model_fields} | {"scopes": tuple(row["scopes"])})
 
 

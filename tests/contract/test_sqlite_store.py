@@ -72,6 +72,8 @@ class TestSqliteStore(StoreContract):
 
         with pytest.raises(StoreError, match="gone"):
             store.add_run(a_run("run_2"), 10)
+        with pytest.raises(StoreError, match="gone"):
+            store.run("ten_a", "run_1")
         path.write_bytes(b"")
         with pytest.raises(StoreError, match="replaced"):
             store.add_run(a_run("run_2"), 10)
@@ -80,6 +82,33 @@ class TestSqliteStore(StoreContract):
 
         store.add_run(a_run("run_3"), 10)
         assert store.known_runs(["run_1", "run_2", "run_3"]) == {"run_1", "run_3"}
+
+    def test_a_database_that_is_locked_has_a_name(self, store, tmp_path, monkeypatch):
+        """When another writer does not come to its end: a StoreError, and afterwards all is well."""
+        monkeypatch.setattr("controller.store.database._BUSY_MILLISECONDS", 50)
+        impatient = Database(f"sqlite:///{tmp_path / 'airlock.db'}")
+        other = sqlite3.connect(tmp_path / "airlock.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreError, match="locked"), impatient.writing():
+            pass
+        other.execute("ROLLBACK")
+        other.close()
+
+        with impatient.writing() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar() == 0
+        impatient.close()
+
+    def test_a_row_that_was_looked_up_holds_nothing_open(self, store, tmp_path):
+        """Whoever reads keeps the write-ahead log from being emptied: it would grow for ever."""
+        store.add_run(a_run("run_1"), 10)
+        other = sqlite3.connect(tmp_path / "airlock.db", isolation_level=None)
+
+        found = [store.run("ten_a", "run_1"), store.run("ten_b", "run_1"), store.cancel_requested("run_1")]
+        (busy, *_), *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        other.close()
+
+        assert (found[0].id, found[1:], busy) == ("run_1", [None, False], 0)
 
     def test_what_was_accepted_is_on_the_disk(self, store, database, tmp_path):
         """A second connection, as after a crash, sees the row; commits wait for the disk (synchronous=FULL)."""
