@@ -165,7 +165,8 @@ class Workspace:
     def stored(self) -> Stored:
         """The bytes of what a finished run keeps, beside its inputs; none where somebody took its files away."""
         try:
-            sizes = {path.name: path.stat().st_size for path in self.root.iterdir() if path.is_file()}
+            with os.scandir(self.root) as found:
+                sizes = {entry.name: entry.stat().st_size for entry in found if entry.is_file()}
         except FileNotFoundError:
             return Stored()
         log_bytes = sizes.pop(LOG, 0)
@@ -173,7 +174,8 @@ class Workspace:
 
     def input_bytes(self, shared: Collection[str] = ()) -> int:
         """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
-        return sum(path.stat().st_size for path in self.input_dir.iterdir() if path.name not in shared)
+        with os.scandir(self.input_dir) as found:
+            return sum(entry.stat().st_size for entry in found if entry.name not in shared)
 
     def open_image(self, offset: int, count: int) -> Iterator[bytes]:
         """A part of the images file, in pieces. FileNotFoundError, at once, when the run was removed."""

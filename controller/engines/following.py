@@ -13,7 +13,7 @@ from controller.errors import EngineError
 from controller.failpoints import failpoint
 
 TICK_SECONDS = 0.1
-"""How often counters are read, and a kill is looked for, while nothing arrives."""
+"""How often a kill is looked for while nothing arrives, and how often counters are read, however much does."""
 _GRACE_SECONDS = 15
 """For the end of a sandbox that was killed."""
 
@@ -45,7 +45,7 @@ def follow(
     with suppress(OSError):  # it may have died before it read; its exit code tells
         job.send(GO_SIGNAL)
     failpoint("go_sent")
-    ended, give_up, streaming, pause = Ended.EXITED, float("inf"), True, 0.004
+    ended, give_up, streaming, pause, due = Ended.EXITED, float("inf"), True, 0.004, 0.0
     while True:
         now = time.monotonic()
         if ended is Ended.EXITED and (killed.is_set() or now >= deadline):
@@ -56,7 +56,9 @@ def follow(
             raise EngineError(f"the sandbox did not end within {_GRACE_SECONDS} s of its kill")
         if streaming:
             arrived = job.read(min(TICK_SECONDS, deadline - now) if ended is Ended.EXITED else TICK_SECONDS)
-            counters.sample()
+            if arrived is None or now >= due:
+                counters.sample()
+                due = now + TICK_SECONDS
             for stream, data in arrived or ():
                 sink(stream, data)
             streaming = arrived is not None

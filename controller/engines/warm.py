@@ -106,7 +106,7 @@ class Warm:
         """Put the run's files where the container sees them: links, no copies. OSError."""
         for source, place in ((spec.input_dir, "in"), (spec.output_dir, "out")):
             for name in os.listdir(source):
-                os.link(source / name, self.slot / place / name)
+                os.link(f"{source}/{name}", f"{self.slot}/{place}/{name}")
 
     def end(self) -> bool:
         """End all of it; whether it has. Then the run's files have one name again."""

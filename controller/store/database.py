@@ -26,7 +26,8 @@ class Database:
     """Connections to one database; `url` is SQLAlchemy's. Threads share it."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url, pool_size=16, max_overflow=256)
+        # The connection that was used last is used next: it has the statements prepared, and the pages in its cache.
+        self._engine = create_engine(url, pool_size=16, max_overflow=256, pool_use_lifo=True)
         self._file: Path | None = None
         self._identity: tuple[int, int] | None = None
         if self._engine.dialect.name == "sqlite":
