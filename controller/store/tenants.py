@@ -42,6 +42,18 @@ from controller.store.tenant_store import (
 
 _TENANT = "its_"
 _ONE = Lookup(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
+_SHARES = (
+    select(tenants, usage_days.c.run_seconds)
+    .outerjoin(usage_days, (usage_days.c.tenant_id == tenants.c.id) & (usage_days.c.day == bindparam("today")))
+    .where(
+        or_(
+            cast(tenants.c.quotas, String) != "{}",
+            tenants.c.suspended_at.is_not(None),
+            usage_days.c.run_seconds > 0,
+        )
+    )
+)
+"""Asked every second, so made once."""
 _PRESENTED = Lookup(
     select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
     .join(tenants, tenants.c.id == api_keys.c.tenant_id)
@@ -206,13 +218,9 @@ class SqlTenants:
         return UsagePage(days=tuple(found[:limit]), before=(last.day, last.tenant_id) if last else None)
 
     def shares(self) -> list[tuple[Tenant, float]]:
-        today = datetime.now(UTC).date()
-        spent = (usage_days.c.tenant_id == tenants.c.id) & (usage_days.c.day == today)
-        query = select(tenants, usage_days.c.run_seconds).outerjoin(usage_days, spent)
-        own = cast(tenants.c.quotas, String) != "{}"
-        special = or_(own, tenants.c.suspended_at.is_not(None), usage_days.c.run_seconds > 0)
+        today = {"today": datetime.now(UTC).date()}
         with self._reading() as db:
-            return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in db.execute(query.where(special)).mappings()]
+            return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in db.execute(_SHARES, today).mappings()]
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
