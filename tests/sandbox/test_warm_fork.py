@@ -327,7 +327,8 @@ def _waiting_pids(server: RunningServer) -> list[int]:
         (name,) = one["Names"]
         if name.startswith("/airlock-warm-") and name not in server.containers():
             pids = pids_in(one["Id"])
-            if len(pids) == 2:
+            # While it is being made, there are two as well: runc's own.
+            if len(pids) == 2 and not any("runc" in Path(f"/proc/{pid}/comm").read_text() for pid in pids):
                 return pids
     return []
 
