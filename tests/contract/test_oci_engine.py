@@ -122,13 +122,14 @@ def killed_server(instance, images, spec, *, warm, runtime=RUNTIME, when=None):
 
 def members(name: str) -> set[int]:
     """The processes of a container, by its cgroups."""
-    return cgroup._members(cgroup._existing(f"airlock-runs/{name}"))
+    return cgroup._members(cgroup._existing(cgroup._oci_place(name, read_host().cgroup_driver)))
 
 
 def remains(name: str) -> list[str]:
     """All that may be left of a container, besides processes."""
     kept = [STATE / Path(RUNTIME).name / place / name for place in ("bundles", "root")]
-    return [str(path) for path in (*cgroup._existing(f"airlock-runs/{name}"), *kept) if path.exists()]
+    cgroups = cgroup._existing(cgroup._oci_place(name, read_host().cgroup_driver))
+    return [str(path) for path in (*cgroups, *kept) if path.exists()]
 
 
 def lives(pid: int) -> bool:

@@ -84,6 +84,9 @@ class PrivateDocker:
     def start(self) -> None:
         """Start it, or do nothing when it answers."""
         command = [
+            # A daemon without a bridge removes the one that is there, which is the host's daemon's: not in its own net.
+            "unshare",
+            "--net",
             str(ROOT / "scripts" / "dockerd"),
             "start",
             f"--data-root={STORAGE}",
