@@ -150,6 +150,8 @@ class OciEngine:
                 # Which run a warm container is used for is not written on it: an earlier process' may be any run's.
                 concerned = run_id is None or labels.get(RUN_LABEL) == run_id or WARM_LABEL in labels
                 if concerned and name not in live and self._ours(labels, orphans=run_id is None):
+                    if not runtime.there(name):
+                        continue  # it was somebody's when it was listed, and has been removed: nothing was left
                     gone = runtime.remove(name)
                     removed, kept = removed + gone, kept + (not gone)
         if kept:

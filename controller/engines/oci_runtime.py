@@ -140,6 +140,10 @@ class Runtime:
                 with suppress(OSError, ValueError, LookupError):  # it has gone meanwhile
                     yield name, dict(json.loads((self._bundles / name / "config.json").read_text())["annotations"])
 
+    def there(self, name: str) -> bool:
+        """Whether there is or may be such a container."""
+        return (self._bundles / name).exists()
+
     @staticmethod
     def _forget_staged(path: Path) -> None:
         """A directory that nothing was made with."""
