@@ -109,8 +109,8 @@ def _containers(settings: Settings, runtime: Runtime, rootfs: Path) -> Iterator[
     wanted = settings.oci_user_namespaces
     try:
         lack = UserNamespaces(wanted, runtime, UidPool(), "doctor").lack(rootfs)
-    except EngineError:
-        pass  # no container starts, as the next one says
+    except EngineError as e:
+        lack = e.detail  # no container starts, as the next one says
     else:
         yield user_namespaces_finding(wanted, lack)
     yield _probe(settings, runtime, rootfs, user_namespace=wanted == "on" or (wanted == "auto" and lack is None))

@@ -42,18 +42,24 @@ class Alarm:
         self._over = False
         if unified:  # cgroup-v2, "memory.events": a change of the file is an exceptional condition for poll
             self._fd = os.open(memory / "memory.events", os.O_RDONLY | os.O_CLOEXEC)
-            os.read(self._fd, 4096)
-            return
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # cgroup-v1, memory.txt, "OOM Control"
+        else:
+            self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            control = os.open(memory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                (memory / "cgroup.event_control").write_text(f"{self._fd} {control}")
-            finally:
-                os.close(control)
+            if unified:
+                os.read(self._fd, 4096)
+            else:
+                self._ask_for_events(memory)
         except OSError:
             self.close()
             raise
+
+    def _ask_for_events(self, memory: Path) -> None:
+        """cgroup-v1, memory.txt, "OOM Control"."""
+        control = os.open(memory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            (memory / "cgroup.event_control").write_text(f"{self._fd} {control}")
+        finally:
+            os.close(control)
 
     def enlist(self, poll: select.poll) -> None:
         """Have this poll return when it rings, and as long as nobody answers."""
@@ -100,6 +106,10 @@ class CgroupReader:
                 self.alarm.close()
                 self.alarm = None
 
+    def rings(self) -> bool:
+        """Whether there is news of the sandbox's memory, which a sample would answer."""
+        return self.alarm is not None and self.alarm.wait(0)
+
     def rest(self, seconds: float) -> None:
         """Sleep that long, or until the alarm rings."""
         if self.alarm is None:
@@ -119,9 +129,11 @@ class CgroupReader:
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""
-        if self.alarm is None or not self.alarm.wait(0):
+        if self.alarm is None or not self.rings():
             return self._read()
         self.alarm.answer()
+        if self.unified:  # it rings when the kill has been counted, and for less
+            return self._read()
         # Version 1 rings before it kills: read until the kill is counted, or the cgroup has gone.
         before, deadline = self.last.oom_kills or 0, time.monotonic() + _KILL_SECONDS
         while (self._read().oom_kills or 0) <= before and self.memory.is_dir() and time.monotonic() < deadline:

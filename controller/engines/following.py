@@ -56,7 +56,7 @@ def follow(
             raise EngineError(f"the sandbox did not end within {_GRACE_SECONDS} s of its kill")
         if streaming:
             arrived = job.read(min(TICK_SECONDS, deadline - now) if ended is Ended.EXITED else TICK_SECONDS)
-            if arrived is None or now >= due:
+            if not arrived or now >= due or counters.rings():
                 counters.sample()
                 due = now + TICK_SECONDS
             for stream, data in arrived or ():

@@ -101,9 +101,11 @@ class Runtime:
         try:
             if bundle.exists():
                 with _being_made(bundle, _MAKING_SECONDS):
-                    return self._remove(name, bundle)
+                    return not bundle.exists() or self._remove(name, bundle)
             return True
         except (EngineError, OSError, subprocess.TimeoutExpired) as e:
+            if not bundle.exists():
+                return True  # another sweep was faster; the bundle goes last
             _log.warning("container_not_removed", container=name, error=str(e))  # the sweep will find it
             return False
 

@@ -38,16 +38,18 @@ def on_stage(image: Path, act: Callable[[], _Done]) -> _Done:
 
     def perform() -> None:
         try:
-            _lay_out(image)
-        except OSError as e:
-            done.set_exception(EngineUnavailable(f"a container's mounts cannot be prepared: {e}"))
-            return
-        try:
+            try:
+                _lay_out(image)
+            except OSError as e:
+                raise EngineUnavailable(f"a container's mounts cannot be prepared: {e}") from e
             done.set_result(act())
         except BaseException as e:  # noqa: BLE001 - it is the caller's
             done.set_exception(e)
 
-    threading.Thread(target=perform, name="stage").start()
+    try:
+        threading.Thread(target=perform, name="stage").start()
+    except RuntimeError as e:
+        raise EngineUnavailable(f"there is no thread to prepare a container's mounts: {e}") from e
     return done.result()
 
 

@@ -160,6 +160,8 @@ class WarmPool:
                 if self._closing:
                     return
                 kind = None if len(self._leaving) > BACKLOG // 2 else self._next()
+                if kind is None and not self._leaving:
+                    continue  # what was lacking has gone out of fashion in this moment
                 if kind is None:
                     remove = self._leaving.popleft()
                 else:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,13 @@ import pytest
 from engine_contract import GOOD, LIMITS, SLEEP, EngineContract, Sink, always
 
 from controller.config import Settings
+from controller.doctor.examination import Level
+from controller.doctor.oci import _containers
 from controller.engines import cgroup, oci_children
 from controller.engines.oci import OciEngine
 from controller.engines.oci_host import read_host
-from controller.engines.oci_runtime import STATE, Runtime
+from controller.engines.oci_images import Images
+from controller.engines.oci_runtime import STATE, Runtime, _being_made
 from controller.engines.oci_stage import on_stage
 from controller.engines.uids import root_uid
 from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL
@@ -197,6 +201,21 @@ class TestOciEngine(EngineContract):
 
         assert engine.sweep() == 0
 
+    def test_two_sweeps_that_find_the_same_both_succeed(self, tmp_path):
+        """The one that comes second waits for the first, and finds it done."""
+        runtime = Runtime(RUNTIME, read_host(), tmp_path)
+        bundle = runtime._new_bundle("airlock-run_0-1", {"annotations": {}})
+        answers = []
+        second = threading.Thread(target=lambda: answers.append(runtime.remove("airlock-run_0-1")))
+
+        with _being_made(bundle):
+            second.start()
+            second.join(0.2)
+            shutil.rmtree(bundle)
+        second.join(20)
+
+        assert answers == [True]
+
     def test_a_sweep_removes_what_was_being_made(self, engine, make_spec, instance, images, runtime_with):
         """The server is killed while the runtime makes a container: the sweep waits for that to end, and removes it."""
         spec, _ = make_spec(SLEEP)
@@ -360,6 +379,15 @@ class TestUserNamespaces:
             with pytest.raises(EngineUnavailable, match="AIRLOCK_OCI_USER_NAMESPACES is on.*proc"):
                 attempt()
         assert traces(instance) == []
+
+    def test_the_doctor_says_it_when_no_container_starts_at_all(self, images, image, runtime_with):
+        """Then nobody can tell whether there are any: it is the container that is complained of."""
+        runtime = Runtime(str(runtime_with("echo it is broken >&2; exit 1")), read_host())
+        rootfs = Images(images).rootfs(Images(images).digest(image))
+
+        found = list(_containers(Settings(oci_user_namespaces="auto"), runtime, rootfs))
+
+        assert [(finding.name, finding.level) for finding in found] == [("sandbox", Level.ERROR)]
 
     def test_one_failure_takes_no_wall_away(self, instance, images, image, runtime_with):
         """The first container does not start, for whatever reason; the kernel has nothing against them."""
