@@ -206,7 +206,12 @@ def _engine(settings: Settings) -> Engine:
     _log.info("engine_chosen", engine=choice.engine, why=choice.why)
     if choice.engine == "oci":
         return OciEngine(
-            instance, settings.oci_image_dir, settings.runtime, _warm_policy(settings), settings.oci_user_namespaces
+            instance,
+            settings.oci_image_dir,
+            settings.runtime,
+            _warm_policy(settings),
+            settings.oci_user_namespaces,
+            settings.oci_warm_maker,
         )
     return DockerEngine(instance, settings.runtime, settings.workers * 4 + 16, _warm_policy(settings))
 

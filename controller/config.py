@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     oci_user_namespaces: Annotated[
         Literal["auto", "on", "off"], Field(description="of the oci engine's containers; on: none starts without")
     ] = "auto"
+    oci_warm_maker: Annotated[
+        Literal["runtime", "launcher"], Field(description="who makes the oci engine's warm containers")
+    ] = "runtime"
     runtime: Annotated[str, Field(description="OCI runtime of the engine: runc, runsc, ...")] = "runc"
     warm_containers: Annotated[int, Field(ge=0, le=1000, description="containers kept ready; 0: plain starts")] = 4
     plain_start_tenants: Annotated[frozenset[str], Field(description="ids of tenants without warm containers")] = (

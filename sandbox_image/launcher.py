@@ -5,7 +5,8 @@ what a runner would import.  It is told descriptors and numbers, never anything 
 one: a script is first read by the fork, after `seal` has taken everything from it that a sandbox does not have.
 The steps of `seal`, their order and the reasons: docs/security.md, Warm fork.
 
-The other end of the socket is controller/engines/launcher.py; the two share the three shapes below.
+The other end of the socket is controller/engines/launcher.py; the two share the three shapes below.  A fork joins a
+container that somebody has made, or, where the operator wants it so, makes its own (launcher_world).
 """
 
 import array
@@ -23,13 +24,16 @@ import struct
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
+
+from launcher_world import Made
 
 SOCKET = "/in/launcher.sock"
 REQUEST = struct.Struct("<QIIQ")
 """Number of the fork; uid; threads for numeric libraries; bytes of the largest file.  Descriptors come with it:
 standard input, output, error; where `seal` says that it is done, or what failed; where the wait status goes; the
-namespaces as in `_NAMESPACES`; then one cgroup.procs of each hierarchy."""
+namespaces as in `_NAMESPACES`; then one cgroup.procs of each hierarchy.  If an OCI document follows, there is no
+container yet, and in place of the namespaces there are the mounts that it binds."""
 ANSWER = struct.Struct("<Qi")
 """Number of the fork; its pid, or a negative errno.  Number 0 says that the launcher is ready."""
 STATUS = struct.Struct("<i")
@@ -44,12 +48,17 @@ _CLONE = {
     "pid": 1 << 29, "ipc": 1 << 27, "uts": 1 << 26, "net": 1 << 30, "cgroup": 1 << 25, "mnt": 1 << 17, "user": 1 << 28,
 }  # fmt: skip
 _STREAMS, _SEALED_AT, _END = 5, 3, 4
+_MAX_DOCUMENT_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 64
 _LEAST_UID = 1000
 _HIGH = 900
 """Above what `seal` still holds, and below RLIMIT_NOFILE."""
 _CALLS = {"x86_64": (0xC000003E, 308, 250), "aarch64": (0xC00000B7, 268, 219)}
 """Seccomp's name of the architecture, and its numbers of setns and keyctl."""
+_MAKING_CALLS = {"x86_64": (272, 165, 166, 155, 429, 170), "aarch64": (97, 40, 39, 41, 429, 161)}
+"""Of unshare, mount, umount2, pivot_root, move_mount, sethostname: of a launcher whose forks make their containers."""
+_IOCTL = {"x86_64": 16, "aarch64": 29}
+_SET_FLAGS = 0x8914
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = (
     4, 22, 24, 28, 38, 47,
 )  # fmt: skip
@@ -61,6 +70,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class NotSealed(Exception):
     """A step of `seal` failed, or its check found something left."""
+
+
+class Place(Protocol):
+    """The container that a fork is to be in."""
+
+    cgroups: list[int]
+
+    def choose(self) -> None:
+        """Have the next child be in its pid namespace."""
+
+    def follow(self, pid: int) -> None:
+        """What is left for the parent to do."""
+
+    def enter(self) -> bool:
+        """In the fork: into all other namespaces. Whether the users there are not the launcher's."""
 
 
 def main() -> NoReturn:
@@ -114,10 +138,10 @@ def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
             if ready == control.fileno():
                 message, given = receive(control)
                 if message:
-                    number, fork = take(message, given, own_pid_namespace, forks)
+                    answer, fork = take(message, given, own_pid_namespace, forks)
                     if fork is not None:
                         poll.register(fork, select.POLLIN)
-                    control.send(number)
+                    control.send(answer)
                 else:
                     asked = False
                     poll.unregister(control)
@@ -129,7 +153,8 @@ def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """Take one request and its descriptors; empty when the controller has gone."""
-    message, ancillary, _, _ = control.recvmsg(REQUEST.size + 1, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4))
+    space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+    message, ancillary, _, _ = control.recvmsg(REQUEST.size + _MAX_DOCUMENT_BYTES, space)
     given = array.array("i")
     for _, _, data in ancillary:
         given.frombytes(data[: len(data) - len(data) % given.itemsize])
@@ -142,18 +167,20 @@ def take(
     """Fork for one request; gives the answer, and the pidfd when there is a fork."""
     number, pid, held = 0, 0, ExitStack()
     try:
-        number, uid, threads, file_bytes = REQUEST.unpack(message)
-        namespaces = dict(zip(_NAMESPACES, given[_STREAMS:], strict=False))
+        number, uid, threads, file_bytes = REQUEST.unpack(message[: REQUEST.size])
+        document, places = message[REQUEST.size :], given[_STREAMS:]
+        place: Place = Made(document, places) if document else Standing(places)
         end = os.dup(given[_END])
         held.callback(os.close, end)
-        pid = fork_into(namespaces["pid"], own_pid_namespace)
+        pid = fork_into(place, own_pid_namespace)
         if pid == 0:
-            become_runner(given, namespaces, uid, threads, file_bytes)
+            become_runner(given, place, uid, threads, file_bytes)
         held.callback(end_fork, pid)
+        place.follow(pid)
         pidfd = os.pidfd_open(pid)
         forks[pidfd] = (pid, end)
         held.pop_all()
-    except (OSError, struct.error, LookupError) as error:
+    except Exception as error:
         held.close()
         return ANSWER.pack(number, -(getattr(error, "errno", None) or errno.EPROTO)), None
     finally:
@@ -162,16 +189,38 @@ def take(
     return ANSWER.pack(number, pid), pidfd
 
 
-def fork_into(pid_namespace: int, own: int) -> int:
+class Standing:
+    """A container that somebody has made: a fork joins its namespaces.  See `Place`."""
+
+    def __init__(self, given: list[int]) -> None:
+        self._namespaces = dict(zip(_NAMESPACES, given, strict=False))
+        self.cgroups = given[len(_NAMESPACES) :]
+
+    def choose(self) -> None:
+        _join(self._namespaces["pid"], "pid")
+
+    def follow(self, pid: int) -> None:
+        pass
+
+    def enter(self) -> bool:
+        own_user = os.stat("/proc/self/ns/user")
+        remapped = not os.path.samestat(os.fstat(self._namespaces["user"]), own_user)
+        for kind in _NAMESPACES[1:]:
+            if kind != "user" or remapped:  # the kernel refuses to join the one that one is in
+                _join(self._namespaces[kind], kind)
+        return remapped
+
+
+def fork_into(place: Place, own_pid_namespace: int) -> int:
     """Fork a child into a pid namespace: only children enter it, so one fork is enough."""
-    _join(pid_namespace, "pid")
+    place.choose()
     try:
         pid = os.fork()
     except OSError:
-        _join(own, "pid")
+        _join(own_pid_namespace, "pid")
         raise
     if pid:
-        _join(own, "pid")
+        _join(own_pid_namespace, "pid")
     return pid
 
 
@@ -190,14 +239,12 @@ def hand_on(pidfd: int, pid: int, end: int) -> None:
     os.close(end)
 
 
-def become_runner(
-    given: list[int], namespaces: dict[str, int], uid: int, threads: int, file_bytes: int
-) -> NoReturn:
-    """In the fork: join the container, take everything away, then do what ``python -m runner`` does."""
+def become_runner(given: list[int], place: Place, uid: int, threads: int, file_bytes: int) -> NoReturn:
+    """In the fork: go into the container, take everything away, then do what ``python -m runner`` does."""
     try:
         sealed = fcntl.fcntl(given[_SEALED_AT], fcntl.F_DUPFD, _HIGH)
         try:
-            seal(given, namespaces, sealed, uid, file_bytes)
+            seal(given, place, sealed, uid, file_bytes)
             start_anew(threads)
             os.write(sealed, SEALED)
         except BaseException as error:
@@ -211,7 +258,7 @@ def become_runner(
         os._exit(_FORK_FAILED)
 
 
-def seal(given: list[int], namespaces: dict[str, int], sealed: int, uid: int, file_bytes: int) -> None:
+def seal(given: list[int], place: Place, sealed: int, uid: int, file_bytes: int) -> None:
     """From a copy of the launcher to a process like the container's own, step by step; any failure ends it.
 
     Raises `NotSealed`, OSError.  Nothing of a tenant has been read before it, nothing is before it is done.
@@ -219,13 +266,10 @@ def seal(given: list[int], namespaces: dict[str, int], sealed: int, uid: int, fi
     if uid < _LEAST_UID:
         raise NotSealed(f"uid {uid} is no run's")
     _prctl(_PR_SET_DUMPABLE, 0)
-    for cgroup in given[_STREAMS + len(_NAMESPACES) :]:
+    for cgroup in place.cgroups:
         os.write(cgroup, b"0")
     own_user = os.stat("/proc/self/ns/user")
-    remapped = not os.path.samestat(os.fstat(namespaces["user"]), own_user)
-    for kind in _NAMESPACES[1:]:
-        if kind != "user" or remapped:  # the kernel refuses to join the one that one is in
-            _join(namespaces[kind], kind)
+    remapped = place.enter()
     os.setsid()
     if _libc.syscall(_calls()[2], _JOIN_SESSION_KEYRING, None) < 0:
         raise _error("keyctl")
@@ -299,6 +343,7 @@ def start_anew(threads: int) -> None:
         pa.set_cpu_count(threads)
     import runner.__main__ as as_main
 
+    del sys.modules[Made.__module__]
     sys.modules["__main__"] = as_main
     sys.argv = [as_main.__file__]
     sys.orig_argv = [sys.executable, "-I", "-B", "-m", "runner"]
@@ -357,21 +402,25 @@ def _drop_capabilities() -> None:
 
 
 def _install_filter() -> None:
-    """Take away the two calls that the launcher's filter allows and a sandbox's does not: what is left is the same.
+    """Take away what a launcher's filter allows and a sandbox's does not: what is left is the same.
 
     The kernel asks every filter and obeys the strictest, so this one need not know the others' list.
     """
-    arch, setns, keyctl = _calls()
+    machine = os.uname().machine
+    arch, *calls = [*_calls(), *_MAKING_CALLS[machine]]
     load, equal, give = 0x20, 0x15, 0x06
     deny, allow = 0x00050000 | 1, 0x7FFF0000
+    last = len(calls) + 7
     steps = [
         (load, 0, 0, 4),  # the architecture; another one's calls are all denied
-        (equal, 0, 3, arch),
+        (equal, 0, last - 2, arch),
         (load, 0, 0, 0),  # the call
-        (equal, 1, 0, setns),
-        (equal, 0, 1, keyctl),
-        (give, 0, 0, deny),
+        *((equal, last - 4 - n, 0, call) for n, call in enumerate(calls)),
+        (equal, 0, 2, _IOCTL[machine]),
+        (load, 0, 0, 24),  # the lower half of its second argument
+        (equal, 1, 0, _SET_FLAGS),
         (give, 0, 0, allow),
+        (give, 0, 0, deny),
     ]
     program = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     _prctl_pointer(_PR_SET_SECCOMP, 2, _Program(len(steps), program))

@@ -51,10 +51,16 @@ def exists(container_id: str) -> bool:
 def pids_in(container_id: str) -> list[int]:
     """The host's ids of all its processes; none when it has gone."""
     if _is_oci(container_id):
-        return sorted(cgroup._members(cgroup._existing(cgroup._oci_place(container_id, read_host().cgroup_driver))))
+        return sorted(cgroup._members(cgroup.directories(_runtime_of(container_id).place(container_id))))
     with closing(docker.from_env()) as client, suppress(APIError):
         return [int(row[0]) for row in client.api.top(container_id, ps_args="-eo pid")["Processes"]]
     return []
+
+
+def _runtime_of(name: str) -> Runtime:
+    """That has such a container; any, when none has."""
+    found = [Runtime(folder.name, read_host()) for folder in STATE.glob("*")]
+    return next((one for one in found if one.there(name)), found[0])
 
 
 def _is_oci(container_id: str) -> bool:

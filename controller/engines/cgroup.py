@@ -14,10 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path("/sys/fs/cgroup")
 _KILL_SECONDS = 0.05
 """For an out-of-memory kill to be counted after it was announced; it need not come, when memory was given back."""
+
+
+_DEVICES = (
+    *("b *:* m", "c *:* m"),
+    *(f"c {number} rwm" for number in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "10:200", "136:*")),
+)
+"""What runtimes give to every container: no more than to make devices, and to use those that each of them has."""
+_UNIFIED = {"memory", "pids", "cpu"}
 
 
 @dataclass(frozen=True)
@@ -163,15 +172,11 @@ def reader(container_id: str, parent: str, *, version: str, driver: str, root: P
         place = f"{_slice_path(parent)}/docker-{container_id}.scope"
     else:
         place = f"{parent.strip('/')}/{container_id}"
-    return _reader_of(place, version, root)
+    return reader_at(place, version, root)
 
 
-def oci_reader(name: str, *, version: str, driver: str, root: Path = ROOT) -> CgroupReader:
-    """The counters of a container of the oci engine."""
-    return _reader_of(_oci_place(name, driver), version, root)
-
-
-def _reader_of(place: str, version: str, root: Path) -> CgroupReader:
+def reader_at(place: str, version: str, root: Path = ROOT) -> CgroupReader:
+    """The counters of the cgroups at this place."""
     if version == "2":
         return CgroupReader(cpu=root / place, memory=root / place, unified=True)
     return CgroupReader(cpu=root / "cpuacct" / place, memory=root / "memory" / place, unified=False)
@@ -184,27 +189,112 @@ def oci_path(name: str, driver: str) -> str:
     return f"{parent_name(driver)}/{name}"
 
 
-def _oci_place(name: str, driver: str) -> str:
+def oci_place(name: str, driver: str) -> str:
     if driver == "systemd":
         return f"{_slice_path(parent_name(driver))}/airlock-{name}.scope"
     return f"{parent_name(driver).strip('/')}/{name}"
 
 
-def clear_oci(name: str, *, driver: str, seconds: float) -> bool | None:
-    """Kill whatever is in a container's cgroups, and remove them; whether they went. None when there were none, or none
-    that is seen from here. For what nobody looks after.
+def create(place: str, resources: dict[str, Any]) -> None:
+    """A cgroup in each hierarchy that is mounted, with these bounds, in an OCI document's words. OSError.
+
+    What is above it is there: a runtime has made a container beside it, or around it.
+    """
+    for directory, unified, controllers in _hierarchies_of(place):
+        os.mkdir(directory, 0o755)
+        if unified:
+            _bind(directory, _unified_bounds(resources))
+            continue
+        for controller, files in _bounds(resources).items():
+            if controller in controllers:
+                _bind(directory, files)
+        if "cpuset" in controllers:  # an empty one takes nobody in
+            above = os.path.dirname(directory)
+            _bind(directory, {name: _read(f"{above}/{name}") for name in ("cpuset.cpus", "cpuset.mems")})
+        if "devices" in controllers:
+            _write(f"{directory}/devices.deny", "a")
+            for device in _DEVICES:
+                _write(f"{directory}/devices.allow", device)
+
+
+def make_room(place: str, resources: dict[str, Any]) -> None:
+    """Let a container's cgroup hold others: its processes go into one below it, with bounds of their own. OSError.
+
+    For version 2, where no cgroup with processes has cgroups with controllers; and where systemd leaves alone only what
+    is in a container's scope. What the runtime has put on that one, the list of devices, holds for those in it.
+    """
+    for directory, unified, _ in _hierarchies_of(place):
+        if unified:
+            leaf = f"{directory}/launcher"
+            os.mkdir(leaf, 0o755)
+            for pid in _read(f"{directory}/cgroup.procs").split():
+                _write(f"{leaf}/cgroup.procs", pid)
+            offered = set(_read(f"{directory}/cgroup.controllers").split())
+            _write(f"{directory}/cgroup.subtree_control", " ".join(f"+{one}" for one in offered & _UNIFIED))
+            _bind(leaf, _unified_bounds(resources))
+
+
+def _hierarchies_of(place: str) -> Iterator[tuple[str, bool, set[str]]]:
+    """Where a cgroup is in each hierarchy, whether version 2 has the bounds there, and its controllers."""
+    for root, mount, kind, controllers in list(hierarchies()):
+        if root == "/":
+            yield f"{mount}/{place}", kind == "cgroup2" and _bounds_there(mount), controllers
+
+
+def _bounds_there(mount: str) -> bool:
+    """Not where version 1 has the controllers, and this one is there for names only."""
+    return set(_read(f"{mount}/cgroup.controllers").split()) >= _UNIFIED
+
+
+def _bounds(resources: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Files of version 1, by controller."""
+    memory, cpu = resources["memory"], resources["cpu"]
+    return {
+        "memory": {
+            "memory.limit_in_bytes": memory["limit"],
+            "memory.memsw.limit_in_bytes": memory.get("swap"),
+            "memory.swappiness": memory["swappiness"],
+        },
+        "pids": {"pids.max": resources["pids"]["limit"]},
+        "cpu": {"cpu.shares": cpu["shares"], "cpu.cfs_period_us": cpu["period"], "cpu.cfs_quota_us": cpu["quota"]},
+    }
+
+
+def _unified_bounds(resources: dict[str, Any]) -> dict[str, Any]:
+    """Files of version 2. Shares become weights as in every runtime."""
+    memory, cpu = resources["memory"], resources.get("cpu")
+    files = {
+        "memory.max": memory["limit"],
+        "memory.swap.max": 0 if "swap" in memory else None,
+        "pids.max": resources["pids"]["limit"],
+    }
+    if cpu is not None:
+        weight = 1 + (cpu["shares"] - 2) * 9999 // 262142
+        files |= {"cpu.weight": weight, "cpu.max": f"{cpu['quota']} {cpu['period']}"}
+    return files
+
+
+def _bind(directory: str, files: dict[str, Any]) -> None:
+    for name, value in files.items():
+        if value is not None:
+            _write(f"{directory}/{name}", str(value))
+
+
+def clear(place: str, seconds: float) -> bool | None:
+    """Kill whatever is in these cgroups, and remove them; whether they went. None when there were none, or none that is
+    seen from here. For what nobody looks after.
 
     A process that is only waiting to be collected by its parent counts as gone, for the kernel as well.
     """
     deadline, pause = time.monotonic() + seconds, 0.001
-    places = _existing(_oci_place(name, driver))
+    places = [inner for path in directories(place) for inner in (*_below(path), path)]
     if not places:
         return None
     while True:
-        for place in places:
+        for path in places:
             with suppress(OSError):  # busy as long as one is in it
-                place.rmdir()
-        places = [place for place in places if os.path.isdir(place)]
+                os.rmdir(path)
+        places = [path for path in places if os.path.isdir(path)]
         if not places:
             return True
         if time.monotonic() > deadline:
@@ -216,17 +306,25 @@ def clear_oci(name: str, *, driver: str, seconds: float) -> bool | None:
         pause = min(pause * 2, 0.05)
 
 
-def _existing(place: str) -> list[Path]:
-    """The directories of one cgroup: one for each hierarchy that is mounted."""
-    paths = [f"{mount}/{place}" for root, mount, _, _ in _mounts() if root == "/"]
-    return [Path(path) for path in paths if os.path.isdir(path)]
+def directories(place: str) -> list[str]:
+    """Of one cgroup: one for each hierarchy that is mounted."""
+    paths = [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
+    return [path for path in paths if os.path.isdir(path)]
 
 
-def _members(places: list[Path]) -> set[int]:
+def _below(path: str) -> list[str]:
+    """The cgroups in one, which is seldom that of a container with containers in it."""
+    if os.stat(path).st_nlink <= 2:  # its own two names, and one for each that is in it
+        return []
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _members(places: list[str]) -> set[int]:
     found: set[int] = set()
     for place in places:
         with suppress(OSError):
-            found |= {int(pid) for pid in (place / "cgroup.procs").read_text().split()}
+            found |= {int(pid) for pid in _read(f"{place}/cgroup.procs").split()}
     return found
 
 
@@ -235,7 +333,7 @@ def procs_files(pid: int) -> list[str]:
 
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
-    found, mounts = [], list(_mounts())
+    found, mounts = [], list(hierarchies())
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         for root, mount, kind, options in mounts:
@@ -246,7 +344,7 @@ def procs_files(pid: int) -> list[str]:
     return found
 
 
-def _mounts() -> Iterator[tuple[str, str, str, set[str]]]:
+def hierarchies() -> Iterator[tuple[str, str, str, set[str]]]:
     """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -284,6 +382,14 @@ def _keyed(path: str, key: str) -> int | None:
         if name == key:
             return int(value)
     return None
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: str) -> str:

@@ -12,7 +12,7 @@ from docker.errors import DockerException
 from controller.engines.cgroup import CgroupReader
 from controller.engines.docker_daemon import Daemon, translated
 from controller.engines.docker_request import launcher_request, warm_request
-from controller.engines.launcher import Init
+from controller.engines.launcher import Init, Standing
 from controller.engines.warm import LIFE_SECONDS, Kind
 from controller.errors import EngineError
 
@@ -28,9 +28,16 @@ class WarmContainer:
     init: Init
     counters: CgroupReader
 
+    @property
+    def place(self) -> Standing:
+        return Standing(self.init)
+
     def remove(self) -> bool:
         self.init.kill()
         return self.daemon.remove(self.container_id) is not None
+
+    def close(self) -> None:
+        self.init.close()
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class DockerMaker:
         self._clock = clock
         self._longest_seconds = longest_seconds
 
-    def container(self, name: str, kind: Kind, uid: int, slot: Path) -> WarmContainer:
+    def container(self, name: str, kind: Kind, uid: int, slot: Path, launcher: str) -> WarmContainer:
         with translated():
             request = warm_request(
                 name,

@@ -14,9 +14,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, Self
 
 from controller.engines.base import STDERR, STDOUT
 from controller.engines.cgroup import procs_files
@@ -25,7 +26,7 @@ from controller.errors import EngineError
 SOCKET = "launcher.sock"
 _REQUEST, _ANSWER, _STATUS = struct.Struct("<QIIQ"), struct.Struct("<Qi"), struct.Struct("<i")
 _SEALED = b"sealed"
-_NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt", "user")
+NAMESPACES = ("pid", "ipc", "uts", "net", "cgroup", "mnt", "user")
 _READY_SECONDS = 30
 """For a launcher to import everything; then for each fork."""
 _FORK_SECONDS = 10
@@ -49,7 +50,7 @@ class Init:
     _held: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @classmethod
-    def of(cls, pid: int, mark: str) -> Init:
+    def of(cls, pid: int, mark: str) -> Self:
         """The process that Docker named, if it is the one: its cgroup's path holds `mark`. NoFork."""
         try:
             pidfd = os.pidfd_open(pid)
@@ -77,6 +78,32 @@ class Init:
             self.pidfd = -1
 
 
+class Place(Protocol):
+    """The container that a fork is to be in."""
+
+    def asked(self) -> AbstractContextManager[tuple[list[int], bytes]]:
+        """What a launcher is told of it, as its REQUEST says: descriptors, and a document or none. NoFork."""
+
+    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
+        """The container's first process, when a look from outside finds this fork in it, as it must be. NoFork."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One that an engine has made, whose first process does nothing."""
+
+    init: Init
+
+    @contextmanager
+    def asked(self) -> Iterator[tuple[list[int], bytes]]:
+        with _joined(self.init) as descriptors:
+            yield descriptors, b""
+
+    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
+        _look_at(pid, self.init, uid)
+        return self.init
+
+
 class Fork:
     """A runner that waits for the go signal in a container; afterwards, the job at work there (following.Job)."""
 
@@ -84,7 +111,7 @@ class Fork:
         self.pid = pid
         self.exit_code: int | None = None
         """As a shell gives it, 128 + N for signal N; None while it is not known."""
-        self._init = init
+        self.init = init
         self._streams = streams
         self.at_end: Callable[[], object] = lambda: None
         """Called when the runner has ended, while its cgroups are still there."""
@@ -116,17 +143,17 @@ class Fork:
             code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
             self.exit_code = code if code >= 0 else 128 - code
         self.at_end()
-        self._init.kill()
+        self.init.kill()
 
     def alive(self) -> bool:
-        return not self._init.wait(_LOOK_SECONDS)
+        return not self.init.wait(_LOOK_SECONDS)
 
     def waits(self) -> bool:
         """Whether it can still be given the go signal: it is there, and so is the launcher that will tell its end."""
-        return not (self._init.wait(0) or _readable(self._streams["end"], 0))
+        return not (self.init.wait(0) or _readable(self._streams["end"], 0))
 
     def kill(self) -> None:
-        self._init.kill()
+        self.init.kill()
 
     def close(self) -> None:
         for descriptor in self._streams.values():
@@ -157,28 +184,29 @@ class Launcher:
             raise NoFork("this server is not in the host's pid namespace, so it cannot look at a fork")
         self._process = os.pidfd_open(self.peer)
 
-    def fork(self, init: Init, uid: int, threads: int, file_bytes: int) -> Fork:
+    def fork(self, place: Place, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""
         with ExitStack() as held:
             ours, theirs = _pipes(held, uid)
             try:
-                with _joined(init) as to_join:
-                    pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_join])
+                with place.asked() as (to_give, document):
+                    pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_give], document)
             finally:
                 for descriptor in theirs.values():
                     os.close(descriptor)
             sealed = ours.pop("sealed")
             _await_seal(sealed)
-            _look_at(pid, init, uid)
+            init = place.accept(pid, uid, self.peer)
             held.pop_all()
             os.close(sealed)
             return Fork(init, pid, ours)
 
-    def _ask(self, uid: int, threads: int, file_bytes: int, descriptors: list[int]) -> int:
+    def _ask(self, uid: int, threads: int, file_bytes: int, descriptors: list[int], document: bytes) -> int:
         with self._lock:
             self.forks += 1
             try:
-                socket.send_fds(self._socket, [_REQUEST.pack(self.forks, uid, threads, file_bytes)], descriptors)
+                request = _REQUEST.pack(self.forks, uid, threads, file_bytes)
+                socket.send_fds(self._socket, [request, document], descriptors)
                 number, pid = self._answer()
             except OSError as e:
                 self.close()
@@ -250,7 +278,7 @@ def _joined(init: Init) -> Iterator[list[int]]:
         descriptors = []
         try:
             for path, flags in [
-                *((f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in _NAMESPACES),
+                *((f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in NAMESPACES),
                 *((path, os.O_WRONLY) for path in procs_files(init.pid)),
             ]:
                 descriptors.append(os.open(path, flags | os.O_CLOEXEC))
@@ -273,7 +301,7 @@ def _await_seal(descriptor: int) -> None:
 def _look_at(pid: int, init: Init, uid: int) -> None:
     """Compare a fork with its container's first process, which the engine made. NoFork when it is not like it."""
     try:
-        for kind in _NAMESPACES:
+        for kind in NAMESPACES:
             namespace = os.readlink(f"/proc/{pid}/ns/{kind}")
             if namespace != os.readlink(f"/proc/{init.pid}/ns/{kind}"):
                 raise NoFork(f"the fork is not in the container's {kind} namespace")
@@ -281,9 +309,9 @@ def _look_at(pid: int, init: Init, uid: int) -> None:
             if kind != "user" and namespace == os.readlink(f"/proc/self/ns/{kind}"):
                 raise NoFork(f"the container has the controller's {kind} namespace")
         for name in ("cgroup", "limits", "oom_score_adj", "uid_map", "gid_map"):
-            if _proc(pid, name) != _proc(init.pid, name):
+            if read_proc(pid, name) != read_proc(init.pid, name):
                 raise NoFork(f"/proc/PID/{name} of the fork is not that of the container's first process")
-        status, first = _status(pid), _status(init.pid)
+        status, first = status_of(pid), status_of(init.pid)
     except OSError as e:
         raise NoFork(f"the fork cannot be looked at: {e}") from e
     wanted = {name: first[name] for name in first if name.startswith("Cap")}
@@ -293,12 +321,12 @@ def _look_at(pid: int, init: Init, uid: int) -> None:
             raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
 
 
-def _status(pid: int) -> dict[str, str]:
-    lines = (line.partition(":") for line in _proc(pid, "status").splitlines())
+def status_of(pid: int) -> dict[str, str]:
+    lines = (line.partition(":") for line in read_proc(pid, "status").splitlines())
     return {name: value.strip() for name, _, value in lines}
 
 
-def _proc(pid: int, name: str) -> str:
+def read_proc(pid: int, name: str) -> str:
     with open(f"/proc/{pid}/{name}") as file:
         return file.read()
 

@@ -22,10 +22,10 @@ from controller.engines.oci_children import ChildInit, Strays, adopt, collect_fo
 from controller.engines.oci_config import sandbox_config
 from controller.engines.oci_host import can_limit, has_seccomp, read_host
 from controller.engines.oci_images import Images
-from controller.engines.oci_runtime import STATE, Runtime, all_runtimes
+from controller.engines.oci_runtime import STATE, Runtime, all_runtimes, counters_of
 from controller.engines.oci_streams import Job, Pipes, pipes
 from controller.engines.oci_users import UserNamespaces, Wanted
-from controller.engines.oci_warm import OciMaker, counters_of, end
+from controller.engines.oci_warm import OciMaker, WarmMaker, end
 from controller.engines.uids import UidPool
 from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL, WARM_LABEL
 from controller.engines.warm import Warm
@@ -59,6 +59,7 @@ class OciEngine:
         runtime: str = "runc",
         warm: WarmPolicy | None = None,
         user_namespaces: Wanted = "auto",
+        warm_maker: WarmMaker = "runtime",
         state: Path = STATE,
     ) -> None:
         adopt()
@@ -72,11 +73,11 @@ class OciEngine:
         self._lock = threading.Lock()
         self._epoch = time.time() - time.monotonic()
         forkable = Path(runtime).name in FORKABLE
-        self._warm = self._warm_starts(warm) if warm is not None and warm.size and forkable else None
+        self._warm = self._warm_starts(warm, warm_maker) if warm is not None and warm.size and forkable else None
 
-    def _warm_starts(self, policy: WarmPolicy) -> WarmStarts:
+    def _warm_starts(self, policy: WarmPolicy, by: WarmMaker) -> WarmStarts:
         maker = OciMaker(
-            self._runtime, self._images, self._users, self._instance, self._clock, policy.longest_seconds
+            self._runtime, self._images, self._users, self._instance, self._clock, policy.longest_seconds, by
         )
         return WarmStarts(policy, maker, self._uids, self._images.digest)
 

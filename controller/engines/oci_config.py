@@ -26,6 +26,8 @@ from controller.engines.walls import (
     LAUNCHER_COMMAND,
     LAUNCHER_MEMORY_BYTES,
     LAUNCHER_PROCESSES,
+    MAKING_CAPABILITIES,
+    MAKING_CPU_SHARES,
     MASKED_PATHS,
     OOM_SCORE,
     OWNER_LABEL,
@@ -87,16 +89,18 @@ def warm_config(
 
 
 def launcher_config(
-    name: str, directory: Path, *, instance: str, deadline: int, rootfs: Path, host: Host
+    name: str, directory: Path, *, instance: str, deadline: int, rootfs: Path, host: Host, makes: bool = False
 ) -> dict[str, Any]:
     """A launcher: root in the host's pid namespace, with no network, no file to write, and only what entering takes.
 
-    Nothing of a tenant ever gets into it.
+    Nothing of a tenant ever gets into it. One that `makes` may do what its forks need to make their containers.
     """
     process = _process(LAUNCHER_COMMAND, launcher_environment(), 0, rlimits(None), host)
-    able = {kind: [f"CAP_{name}" for name in LAUNCHER_CAPABILITIES] for kind in ("bounding", "effective", "permitted")}
-    bounds = {"memory": _memory(LAUNCHER_MEMORY_BYTES, host), "pids": {"limit": LAUNCHER_PROCESSES}}
-    linux = _linux(name, launcher_profile(), bounds, host)
+    names = [*LAUNCHER_CAPABILITIES, *(MAKING_CAPABILITIES if makes else ())]
+    able = {kind: [f"CAP_{name}" for name in names] for kind in ("bounding", "effective", "permitted")}
+    holds_forks = makes and host.cgroup_version == "2"
+    bounds = {"cpu": {"shares": MAKING_CPU_SHARES}} if holds_forks else launcher_bounds(host)
+    linux = _linux(name, launcher_profile(makes=makes), bounds, host)
     return {
         "ociVersion": "1.0.2",
         "hostname": HOSTNAME,
@@ -106,6 +110,11 @@ def launcher_config(
         "annotations": {OWNER_LABEL: instance, WARM_LABEL: name, DEADLINE_LABEL: str(deadline)},
         "linux": linux | {"namespaces": [one for one in linux["namespaces"] if one["type"] != "pid"]},
     }
+
+
+def launcher_bounds(host: Host) -> dict[str, Any]:
+    """Of its own cgroup: where the cgroups of its forks are below the container's, that is another one."""
+    return {"memory": _memory(LAUNCHER_MEMORY_BYTES, host), "pids": {"limit": LAUNCHER_PROCESSES}}
 
 
 @cache

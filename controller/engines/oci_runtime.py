@@ -23,9 +23,11 @@ from typing import Any
 import structlog
 
 from controller.engines import cgroup
+from controller.engines.cgroup import CgroupReader
 from controller.engines.oci_children import ChildInit
 from controller.engines.oci_host import Host
 from controller.engines.oci_stage import on_stage
+from controller.engines.walls import SOCKET_BYTES
 from controller.errors import EngineError, EngineUnavailable
 
 STATE = Path("/run/airlock-oci")
@@ -35,6 +37,7 @@ _OWN_SECONDS = 1.0
 _MAKING_SECONDS = 10.0
 """For a runtime to end that an earlier server had started."""
 _STAGED = ".new-"
+_PLACE = "cgroups"
 _STAGED_SECONDS = 600.0
 _OPTIONS = {"runsc": ("--network=none",)}
 _log = structlog.get_logger(__name__)
@@ -69,7 +72,7 @@ class Runtime:
         EngineError: it did not come to life; `remove` what there may be. EngineUnavailable: nothing was made.
         """
         self.version()
-        bundle = self._new_bundle(name, config)
+        bundle = self.new_bundle(name, config)
         command = ["run", "--detach", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), name]
         options = ["--log", str(bundle / "log"), "--log-format", "json"]
         with _being_made(bundle) as lock:
@@ -110,12 +113,11 @@ class Runtime:
             return False
 
     def _remove(self, name: str, bundle: Path) -> bool:
-        driver = self.host.cgroup_driver
         with suppress(OSError, ValueError):
             ChildInit.end(int((bundle / "pid").read_text()), name)
         if not self._cleared(name):
             done = self._call("delete", "--force", name)
-            if cgroup.clear_oci(name, driver=driver, seconds=_MAKING_SECONDS) is False:
+            if cgroup.clear(self.place(name), _MAKING_SECONDS) is False:
                 raise EngineError(f"its cgroups are still there; {self.program} said: {done.stderr.strip()[-300:]}")
         shutil.rmtree(self._root / name, ignore_errors=True)  # what runc knows of it; of a start that was cut off
         shutil.rmtree(bundle)
@@ -127,10 +129,10 @@ class Runtime:
         `runc delete --force` ends what is left, removes the cgroups and its own directory of the container: that costs
         a tenth as much without the start of a program. Where systemd holds the cgroups, systemd is to be asked.
         """
-        driver = self.host.cgroup_driver
-        if Path(self.program).name != "runc" or driver == "systemd":
+        made = (self._bundles / name / _PLACE).exists()
+        if not made and (Path(self.program).name != "runc" or self.host.cgroup_driver == "systemd"):
             return False
-        return cgroup.clear_oci(name, driver=driver, seconds=_OWN_SECONDS) is True
+        return cgroup.clear(self.place(name), _OWN_SECONDS) is True
 
     def found(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Every container that there is or may be, with its annotations. Launchers last: they collect their forks."""
@@ -141,6 +143,16 @@ class Runtime:
                     continue
                 with suppress(OSError, ValueError, LookupError):  # it has gone meanwhile
                     yield name, dict(json.loads((self._bundles / name / "config.json").read_text())["annotations"])
+
+    def bundle(self, name: str) -> Path:
+        """The directory of a container."""
+        return self._bundles / name
+
+    def place(self, name: str) -> str:
+        """Where its cgroups are, in each hierarchy."""
+        with suppress(FileNotFoundError):
+            return (self._bundles / name / _PLACE).read_text()
+        return cgroup.oci_place(name, self.host.cgroup_driver)
 
     def there(self, name: str) -> bool:
         """Whether there is or may be such a container."""
@@ -153,13 +165,18 @@ class Runtime:
             if time.time() - path.stat().st_mtime > _STAGED_SECONDS:
                 shutil.rmtree(path)
 
-    def _new_bundle(self, name: str, config: dict[str, Any]) -> Path:
-        """There at once and whole, so that a sweep can always tell whose it is."""
+    def new_bundle(self, name: str, config: dict[str, Any], place: str | None = None) -> Path:
+        """There at once and whole, so that a sweep can always tell whose it is. EngineUnavailable: it is not.
+
+        `place` is that of its cgroups, where no runtime makes them.
+        """
         staged, bundle = self._bundles / f"{_STAGED}{name}", self._bundles / name
         try:
             self._bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
             staged.mkdir(mode=0o700)
             (staged / "config.json").write_text(json.dumps(config))
+            if place is not None:
+                (staged / _PLACE).write_text(place)
             staged.rename(bundle)
         except OSError as e:
             shutil.rmtree(staged, ignore_errors=True)
@@ -173,6 +190,13 @@ class Runtime:
 
     def _call(self, *words: str) -> subprocess.CompletedProcess[str]:
         return _call(self._command(*words))
+
+
+def counters_of(name: str, runtime: Runtime) -> CgroupReader:
+    """Of a container that was started, whose script has not: what sockets may hold is bounded first."""
+    counters = cgroup.reader_at(runtime.place(name), runtime.host.cgroup_version)
+    counters.bound_socket_buffers(SOCKET_BYTES)
+    return counters
 
 
 def all_runtimes(current: Runtime, state: Path = STATE) -> list[Runtime]:

@@ -6,18 +6,23 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from controller.engines import cgroup
 from controller.engines.cgroup import CgroupReader
+from controller.engines.launcher import Standing
 from controller.engines.oci_children import ChildInit
-from controller.engines.oci_config import launcher_config, warm_config
+from controller.engines.oci_config import launcher_bounds, launcher_config, warm_config
 from controller.engines.oci_images import Images
-from controller.engines.oci_runtime import Runtime
+from controller.engines.oci_made import MadeContainer, prepare
+from controller.engines.oci_runtime import Runtime, counters_of
 from controller.engines.oci_streams import read_ready
 from controller.engines.oci_users import UserNamespaces
-from controller.engines.walls import SOCKET_BYTES
 from controller.engines.warm import LIFE_SECONDS, Kind
+from controller.errors import EngineError
 
+WarmMaker = Literal["runtime", "launcher"]
+"""Who makes warm containers: the OCI runtime, or the forks themselves."""
 _LAST_WORDS_BYTES = 2000
 _END_SECONDS = 10.0
 
@@ -31,8 +36,15 @@ class WarmContainer:
     init: ChildInit
     counters: CgroupReader
 
+    @property
+    def place(self) -> Standing:
+        return Standing(self.init)
+
     def remove(self) -> bool:
         return end(self.runtime, self.name, self.init)
+
+    def close(self) -> None:
+        self.init.close()
 
 
 @dataclass(frozen=True)
@@ -65,11 +77,13 @@ class OciMaker:
         instance: str,
         clock: Callable[[], float],
         longest_seconds: float,
+        by: WarmMaker = "runtime",
     ) -> None:
         self._runtime, self._images, self._users, self._instance = runtime, images, users, instance
         self._clock, self._longest_seconds = clock, longest_seconds
+        self._by = by
 
-    def container(self, name: str, kind: Kind, uid: int, slot: Path) -> WarmContainer:
+    def container(self, name: str, kind: Kind, uid: int, slot: Path, launcher: str) -> WarmContainer | MadeContainer:
         rootfs = self._images.rootfs(kind.digest)
         config = warm_config(
             name,
@@ -83,6 +97,8 @@ class OciMaker:
             host=self._runtime.host,
             user_namespace=self._users.given(rootfs),
         )
+        if self._by == "launcher":
+            return prepare(self._runtime, name, config, rootfs, launcher)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             init = self._runtime.start(name, config, (nothing, nothing, nothing), rootfs)
@@ -99,6 +115,7 @@ class OciMaker:
             deadline=self._deadline(),
             rootfs=rootfs,
             host=self._runtime.host,
+            makes=self._by == "launcher",
         )
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
@@ -109,7 +126,17 @@ class OciMaker:
             raise
         finally:
             os.close(writing)
-        return LauncherContainer(self._runtime, name, init, reading)
+        container = LauncherContainer(self._runtime, name, init, reading)
+        if self._by == "launcher" and self._runtime.host.cgroup_version == "2":
+            self._make_room(container)
+        return container
+
+    def _make_room(self, launcher: LauncherContainer) -> None:
+        try:
+            cgroup.make_room(self._runtime.place(launcher.name), launcher_bounds(self._runtime.host))
+        except OSError as e:
+            launcher.remove()
+            raise EngineError(f"the launcher's cgroup cannot hold those of its forks: {e}") from e
 
     def remove(self, name: str) -> bool:
         return self._runtime.remove(name)
@@ -124,11 +151,3 @@ def end(runtime: Runtime, name: str, init: ChildInit) -> bool:
     if init.wait(_END_SECONDS):
         init.collect()
     return runtime.remove(name)
-
-
-def counters_of(name: str, runtime: Runtime) -> CgroupReader:
-    """Of a container that was started, whose script has not: what sockets may hold is bounded first."""
-    host = runtime.host
-    counters = cgroup.oci_reader(name, version=host.cgroup_version, driver=host.cgroup_driver)
-    counters.bound_socket_buffers(SOCKET_BYTES)
-    return counters

@@ -29,6 +29,13 @@ LAUNCHER_CAPABILITIES = ("SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_CHROOT
 """To enter a container's namespaces, and to take everything away from a fork."""
 LAUNCHER_CALLS = ("keyctl", "setns")
 """System calls that a launcher may make beside a sandbox's; its forks take them away from themselves."""
+MAKING_CAPABILITIES = ("MKNOD", "NET_ADMIN")
+MAKING_CALLS = ("mount", "move_mount", "pivot_root", "sethostname", "umount2", "unshare")
+"""What a launcher has beside these where its forks make their containers: for devices, and for the loopback interface,
+which is set up by the one ioctl that is added as well."""
+MAKING_CPU_SHARES = 16 * 512
+"""For all of a launcher's forks together, where their cgroups are below its own."""
+_SET_INTERFACE_FLAGS = 0x8914
 LAUNCHER_MEMORY_BYTES = 1 << 30
 LAUNCHER_PROCESSES = 64
 
@@ -78,10 +85,16 @@ def seccomp_profile() -> str:
 
 
 @cache
-def launcher_profile() -> str:
-    """A sandbox's allowlist, and two calls more."""
+def launcher_profile(*, makes: bool = False) -> str:
+    """A sandbox's allowlist, and two calls more; for one whose forks make their containers, seven more."""
     profile = json.loads(seccomp_profile())
     profile["syscalls"].append({"names": list(LAUNCHER_CALLS), "action": "SCMP_ACT_ALLOW"})
+    if makes:
+        only = [{"index": 1, "value": _SET_INTERFACE_FLAGS, "op": "SCMP_CMP_EQ"}]
+        profile["syscalls"] += [
+            {"names": list(MAKING_CALLS), "action": "SCMP_ACT_ALLOW"},
+            {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": only},
+        ]
     return json.dumps(profile, separators=(",", ":"))
 
 

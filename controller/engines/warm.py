@@ -20,7 +20,7 @@ from typing import Protocol
 
 from controller.engines.base import SandboxSpec
 from controller.engines.cgroup import CgroupReader
-from controller.engines.launcher import Fork, Init, Launcher, NoFork, listen
+from controller.engines.launcher import Fork, Launcher, NoFork, Place, listen
 from controller.engines.uids import UidPool
 from controller.model import Limits
 
@@ -44,14 +44,17 @@ class Kind:
 
 
 class Container(Protocol):
-    """What an engine made: its first process, held, and its counters."""
+    """What an engine made, with its counters, and the place in it for a fork."""
 
     @property
-    def init(self) -> Init: ...
+    def place(self) -> Place: ...
     @property
     def counters(self) -> CgroupReader: ...
     def remove(self) -> bool:
         """Whether it is gone. Never raises."""
+
+    def close(self) -> None:
+        """Let go of its first process, when it has been removed."""
 
 
 class LauncherContainer(Protocol):
@@ -62,8 +65,8 @@ class LauncherContainer(Protocol):
 class Maker(Protocol):
     """The engine's part."""
 
-    def container(self, name: str, kind: Kind, uid: int, slot: Path) -> Container:
-        """Whose first process does nothing, with slot/in at /in and slot/out at /out. EngineError, NoFork."""
+    def container(self, name: str, kind: Kind, uid: int, slot: Path, launcher: str) -> Container:
+        """For one fork of this launcher, with slot/in at /in and slot/out at /out. EngineError, NoFork."""
 
     def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
         """Started, with the directory at /in. EngineError."""
@@ -76,6 +79,7 @@ class Maker(Protocol):
 class Generation:
     """A launcher, and what goes with it."""
 
+    name: str
     launcher: Launcher
     container: LauncherContainer
     held: ExitStack
@@ -110,8 +114,8 @@ class Warm:
 
     def end(self) -> bool:
         """End all of it; whether it has. Then the run's files have one name again."""
-        self.container.init.kill()
-        ended = self.container.init.wait(_END_SECONDS)
+        self.fork.init.kill()
+        ended = self.fork.init.wait(_END_SECONDS)
         if ended:
             shutil.rmtree(self.slot, ignore_errors=True)
         return ended
@@ -149,12 +153,12 @@ class Workshop:
                 (slot / place).chmod(0o755)
             unmade = held.enter_context(ExitStack())
             unmade.callback(self._maker.remove, name)
-            container = self._maker.container(name, kind, uid, slot)
+            container = self._maker.container(name, kind, uid, slot, generation.name)
             unmade.pop_all()
-            held.callback(container.init.close)
+            held.callback(container.close)
             held.callback(container.remove)
             threads = max(1, int(kind.limits.cpus))
-            fork = generation.launcher.fork(container.init, uid, threads, kind.limits.output_bytes)
+            fork = generation.launcher.fork(container.place, uid, threads, kind.limits.output_bytes)
             held.callback(fork.close)
             return Warm(kind, slot, container, fork, generation, held.pop_all())
 
@@ -172,7 +176,7 @@ class Workshop:
                 except NoFork as e:
                     raise NoFork(f"{e}; it said: {container.last_words()}") from e
             unmade.pop_all()
-            return Generation(launcher, container, held.pop_all())
+            return Generation(name, launcher, container, held.pop_all())
 
     def close(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)

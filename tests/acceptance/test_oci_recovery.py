@@ -36,16 +36,17 @@ def oci():
 
 def forgotten_cgroups() -> set[str]:
     """Those of containers of which nothing else is kept, so that no sweep would find them."""
-    mounts = cgroup._existing("airlock-runs")
-    names = {place.name for mount in mounts for place in mount.glob("airlock-*") if place.is_dir()}
+    mounts = cgroup.directories("airlock-runs")
+    names = {place.name for mount in mounts for place in Path(mount).glob("airlock-*") if place.is_dir()}
     return names - {one["Id"] for one in listed("oci")}
 
 
-@pytest.mark.parametrize("warm", ["0", "2"])
-def test_a_server_killed_at_any_step_of_a_container_leaves_nothing(make_server, oci, warm):
+@pytest.mark.parametrize(("warm", "by"), [("0", "runtime"), ("2", "runtime"), ("2", "launcher")])
+def test_a_server_killed_at_any_step_of_a_container_leaves_nothing(make_server, oci, warm, by):
     """Each step kills the serving process once; the run that was at work is begun again, and ends as it should."""
     steps = [step for step in STEPS if warm == "0" or step != "container_created"]
-    server = make_server(AIRLOCK_FAILPOINT=",".join(steps), AIRLOCK_WARM_CONTAINERS=warm, **oci)
+    warm_containers = {"AIRLOCK_WARM_CONTAINERS": warm, "AIRLOCK_OCI_WARM_MAKER": by}
+    server = make_server(AIRLOCK_FAILPOINT=",".join(steps), **warm_containers, **oci)
 
     run = server.submit(SCRIPT % 0, wait=0)
     assert until(lambda: reached(server) == set(steps), 60), reached(server)
@@ -70,9 +71,10 @@ def _status(server, run_id: str) -> str:
         return "unknown"
 
 
-def test_a_killed_server_is_followed_by_one_that_tidies_up(make_server, oci):
+@pytest.mark.parametrize("by", ["runtime", "launcher"])
+def test_a_killed_server_is_followed_by_one_that_tidies_up(make_server, oci, by):
     """SIGKILL of all its processes while a run is at work: container, launcher and what stands ready go."""
-    first = make_server(AIRLOCK_WARM_CONTAINERS="2", **oci)
+    first = make_server(AIRLOCK_WARM_CONTAINERS="2", AIRLOCK_OCI_WARM_MAKER=by, **oci)
     first.warm_up()
     run = first.submit(SCRIPT % 2, wait=0)
     assert until(lambda: "ready" in first.get(f"/v1/runs/{run['id']}/log").text, 60)

@@ -126,14 +126,14 @@ def killed_server(instance, images, spec, *, warm, runtime=RUNTIME, when=None):
 
 def members(name: str) -> set[int]:
     """The processes of a container, by its cgroups."""
-    return cgroup._members(cgroup._existing(cgroup._oci_place(name, read_host().cgroup_driver)))
+    return cgroup._members(cgroup.directories(Runtime(RUNTIME, read_host()).place(name)))
 
 
 def remains(name: str) -> list[str]:
     """All that may be left of a container, besides processes."""
     kept = [STATE / Path(RUNTIME).name / place / name for place in ("bundles", "root")]
-    cgroups = cgroup._existing(cgroup._oci_place(name, read_host().cgroup_driver))
-    return [str(path) for path in (*cgroups, *kept) if path.exists()]
+    cgroups = cgroup.directories(Runtime(RUNTIME, read_host()).place(name))
+    return [str(path) for path in (*cgroups, *kept) if Path(path).exists()]
 
 
 def lives(pid: int) -> bool:
@@ -204,7 +204,7 @@ class TestOciEngine(EngineContract):
     def test_two_sweeps_that_find_the_same_both_succeed(self, tmp_path):
         """The one that comes second waits for the first, and finds it done."""
         runtime = Runtime(RUNTIME, read_host(), tmp_path)
-        bundle = runtime._new_bundle("airlock-run_0-1", {"annotations": {}})
+        bundle = runtime.new_bundle("airlock-run_0-1", {"annotations": {}})
         answers = []
         second = threading.Thread(target=lambda: answers.append(runtime.remove("airlock-run_0-1")))
 
@@ -457,10 +457,13 @@ class TestUserNamespaces:
 class TestWarmOci(EngineContract):
     """The same promises with warm containers: every run of the contract must have had one."""
 
+    BY = "runtime"
+
     @pytest.fixture
     def engine(self, instance, images, image, tmp_path):
         before = set(own_children())
-        made = OciEngine(instance, images, RUNTIME, warm=WarmPolicy(2, tmp_path / "warm", image, LIMITS, 3600))
+        policy = WarmPolicy(2, tmp_path / "warm", image, LIMITS, 3600)
+        made = OciEngine(instance, images, RUNTIME, warm=policy, warm_maker=self.BY)
         deadline = time.monotonic() + 30
         while not made.check(image).warm.ready and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -482,3 +485,9 @@ class TestWarmOci(EngineContract):
             return in_use + len([name for name in traces(instance) if "-run_" in name])
 
         return count
+
+
+class TestMadeOci(TestWarmOci):
+    """And with those that forks have made for themselves."""
+
+    BY = "launcher"

@@ -24,16 +24,16 @@ SMALL = {
 
 WALLS = ("test_files", "test_from_the_host", "test_network", "test_surroundings", "test_syscalls")
 """The core of the promises: what a script can reach. `make test` shows these for the oci engine too, with warm
-containers; `AIRLOCK_ENGINE=oci pytest tests/sandbox` shows all of them for it, with either start.
+containers, whoever makes them; `AIRLOCK_ENGINE=oci pytest tests/sandbox` shows all of them for it, with every start.
 """
-MADE_BY = [f"{ENGINE}-{start}" for start in STARTS]
+MADE_BY = [f"{ENGINE}-{start}" for start in STARTS if ENGINE == "oci" or start != "made"]
 """Which engine makes the containers, and how runners come into them."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "made_by" in metafunc.fixturenames:
         of_walls = metafunc.module.__name__.rpartition(".")[2] in WALLS
-        more = ["oci-warm"] if of_walls and ENGINE != "oci" else []
+        more = ["oci-warm", "oci-made"] if of_walls and ENGINE != "oci" else []
         metafunc.parametrize("made_by", [*MADE_BY, *more], indirect=True, scope="session")
 
 

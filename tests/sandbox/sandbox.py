@@ -36,8 +36,12 @@ def azureml_main(dataframe1, dataframe2):
     return pd.DataFrame({"left": [len(left)], "shm": [len(shm)], "processes": [len(processes)]})
 """
 
-STARTS = {"warm": "4", "plain": "0"}
-"""Every promise holds for both ways in which a runner comes into its container."""
+STARTS = {
+    "warm": {"AIRLOCK_WARM_CONTAINERS": "4"},
+    "plain": {"AIRLOCK_WARM_CONTAINERS": "0"},
+    "made": {"AIRLOCK_WARM_CONTAINERS": "4", "AIRLOCK_OCI_WARM_MAKER": "launcher"},
+}
+"""Every promise holds for all ways in which a runner comes into its container; the last is the oci engine's alone."""
 
 
 def with_engine(engine: str) -> dict[str, str]:
@@ -53,8 +57,8 @@ def with_engine(engine: str) -> dict[str, str]:
 
 def serving(data_dir: Path, start: str, env: dict[str, str]) -> Iterator[RunningServer]:
     """A server whose runs all have this start."""
-    running = start_server(data_dir, env | {"AIRLOCK_WARM_CONTAINERS": STARTS[start]})
-    if start == "warm":
+    running = start_server(data_dir, env | STARTS[start])
+    if start != "plain":
         running.warm_up()
     yield running
     running.stop()
@@ -200,7 +204,11 @@ def cgroup_file(pid: int, controller: str, v1_name: str, v2_name: str) -> str:
 
 def processes_of(container: dict[str, Any]) -> list[int]:
     """The host's ids of the runner and whatever it started; without a warm container's first process."""
-    return [pid for pid in pids_in(container["Id"]) if not (is_warm(container) and pid == container["State"]["Pid"])]
+    return [pid for pid in pids_in(container["Id"]) if _is_a_runs(int(status_of(pid)["Uid"].split()[0]))]
+
+
+def _is_a_runs(uid: int) -> bool:
+    return FIRST_UID <= uid < FIRST_UID + UIDS
 
 
 def strays(server: RunningServer) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,14 @@ def test_the_configs_for_warm_containers_and_launchers_are_the_reviewed_ones() -
     """Each has a golden file too: what a launcher may do more than a sandbox stands in there, line by line."""
     launcher = launcher_config("airlock-launcher-golden-2", Path("/data/launcher"), **arguments())
 
-    found = {"warm": with_hash_of_filter(warm()), "launcher": with_hash_of_filter(launcher)}
+    making = launcher_config("airlock-launcher-golden-2", Path("/data/launcher"), **arguments(), makes=True)
+
+    found = {"warm": warm(), "launcher": launcher, "making launcher": making}
+    found = {name: with_hash_of_filter(config) for name, config in found.items()}
     assert found == json.loads(GOLDEN_WARM.read_text()), json.dumps(found, indent=2)
 
 
-@pytest.mark.parametrize("profile", [seccomp_profile, launcher_profile])
+@pytest.mark.parametrize("profile", [seccomp_profile, launcher_profile, partial(launcher_profile, makes=True)])
 def test_the_filter_is_dockers_rule_by_rule(profile: Any) -> None:
     """Of Docker's form nothing is lost but the map of architectures, which has become a list."""
     docker = json.loads(profile())

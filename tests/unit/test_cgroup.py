@@ -71,7 +71,7 @@ def test_a_container_of_the_oci_engine_is_found_where_it_was_asked_for(tmp_path,
     directory.mkdir(parents=True)
     (directory / "memory.peak").write_text("8192\n")
 
-    reader = cgroup.oci_reader("name", version="2", driver=driver, root=tmp_path)
+    reader = cgroup.reader_at(cgroup.oci_place("name", driver), "2", tmp_path)
 
     assert cgroup.oci_path("name", driver) == asked
     assert reader.sample().peak_memory_bytes == 8192
@@ -79,4 +79,4 @@ def test_a_container_of_the_oci_engine_is_found_where_it_was_asked_for(tmp_path,
 
 def test_cgroups_that_are_not_there_are_clear():
     """As after a container that came to nothing."""
-    assert cgroup.clear_oci("airlock-there-is-none", driver="cgroupfs", seconds=0) is None
+    assert cgroup.clear("airlock-runs/airlock-there-is-none", 0) is None

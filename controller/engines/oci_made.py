@@ -1,0 +1,204 @@
+"""Warm containers that no runtime makes: a fork of the launcher makes its own, from the document a runtime would get.
+
+What stands ready for it is made here: its directory below /run, by which every sweep finds it, and its cgroups. What it
+did with the rest is not believed: namespaces, root, mounts, cgroups, limits and powers are read from outside, and
+compared with the document. The fork's part: sandbox_image/launcher_world.py. Why, and what differs: docs/security.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller.engines import cgroup
+from controller.engines.cgroup import CgroupReader
+from controller.engines.launcher import NAMESPACES, Init, NoFork, read_proc, status_of
+from controller.engines.oci_children import ChildInit
+from controller.engines.oci_runtime import Runtime, counters_of
+from controller.errors import EngineError
+
+_END_SECONDS = 10.0
+_OPEN_TREE = 428
+_CLONE, _CLOEXEC, _HERE = 1, os.O_CLOEXEC, -100
+_WALLS = {"ro", "nosuid", "nodev", "noexec"}
+"""Of a mount's options, those that keep something out; a container may have more of them than were asked for."""
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass
+class MadeContainer:
+    """See warm.Container, and launcher.Place for the fork that makes it."""
+
+    runtime: Runtime
+    name: str
+    config: dict[str, Any]
+    image: Path
+    cgroups: str
+    counters: CgroupReader
+    init: ChildInit | None = field(default=None, init=False)
+
+    @property
+    def place(self) -> MadeContainer:
+        return self
+
+    @contextmanager
+    def asked(self) -> Iterator[tuple[list[int], bytes]]:
+        with ExitStack() as held:
+            descriptors = []
+            try:
+                for one in self.config["mounts"]:
+                    if one["type"] == "bind":
+                        descriptors.append(_tree(one["source"]))
+                        held.callback(os.close, descriptors[-1])
+                for path in cgroup.directories(self.cgroups):
+                    descriptors.append(os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                    held.callback(os.close, descriptors[-1])
+            except OSError as e:
+                raise NoFork(f"a container cannot be prepared: {e}") from e
+            yield descriptors, json.dumps(self.config).encode()
+
+    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
+        init = ChildInit.of(pid, self.name)
+        try:
+            self._look_at(pid, uid, launcher_pid)
+            (self.runtime.bundle(self.name) / "pid").write_text(str(pid))
+        except OSError as e:
+            init.kill()
+            init.close()
+            raise NoFork(f"the fork cannot be looked at: {e}") from e
+        except NoFork:
+            init.kill()
+            init.close()
+            raise
+        self.init = init
+        return init
+
+    def remove(self) -> bool:
+        if self.init is not None:
+            self.init.kill()
+            if self.init.wait(_END_SECONDS):
+                self.init.collect()  # where its launcher has died, it is our child
+        return self.runtime.remove(self.name)
+
+    def close(self) -> None:
+        if self.init is not None:
+            self.init.close()
+
+    # -- the look from outside: what the kernel says, beside what was asked for ------------------------------------
+
+    def _look_at(self, pid: int, uid: int, launcher_pid: int) -> None:
+        """NoFork, OSError."""
+        self._look_at_namespaces(pid, launcher_pid)
+        self._look_at_mounts(pid)
+        if any(line.split(":", 2)[2] != f"/{self.cgroups}" for line in read_proc(pid, "cgroup").splitlines()):
+            raise NoFork("the fork is not in all of the container's cgroups")
+        if _limits(pid) != _limits(launcher_pid) | _asked_limits(self.config):
+            raise NoFork("the fork's limits are not those that were asked for")
+        if read_proc(pid, "oom_score_adj").strip() != str(self.config["process"]["oomScoreAdj"]):
+            raise NoFork("the fork's oom_score_adj is not what was asked for")
+        status = status_of(pid)
+        wanted = {name: "0" * 16 for name in status if name.startswith("Cap")}
+        wanted |= {"Uid": "\t".join([str(uid)] * 4), "Gid": "\t".join([str(uid)] * 4), "Groups": ""}
+        wanted |= {"NoNewPrivs": "1", "Seccomp": "2", "Threads": "1", "NSpid": f"{pid}\t1"}
+        for name, value in wanted.items():
+            if status[name] != value:
+                raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
+
+    def _look_at_namespaces(self, pid: int, launcher_pid: int) -> None:
+        """All new, but for the user namespace where none is asked for."""
+        users = self.config["linux"].get("uidMappings", [])
+        for kind in NAMESPACES:
+            own, *others = (os.readlink(f"/proc/{one}/ns/{kind}") for one in (pid, launcher_pid, "self"))
+            if (own in others) != (kind == "user" and not users):
+                raise NoFork(f"the fork is in the wrong {kind} namespace")
+        asked = [[one["containerID"], one["hostID"], one["size"]] for one in users]
+        for kind in ("uid_map", "gid_map") if users else ():
+            if [list(map(int, line.split())) for line in read_proc(pid, kind).splitlines()] != asked:
+                raise NoFork(f"the fork's {kind} is not what was asked for")
+
+    def _look_at_mounts(self, pid: int) -> None:
+        """The image, read-only; on it each mount with its walls; none more, and none that the host's could change."""
+        root = f"/proc/{pid}/root"
+        mounts = dict(_mounts_of(pid))
+        _expect(mounts, "/", {"ro"})
+        same = [("/", str(self.image))]
+        for one in self.config["mounts"]:
+            _expect(mounts, one["destination"], _WALLS & set(one["options"]))
+            if one["type"] == "bind":
+                same.append((one["destination"], one["source"]))
+        for inside, outside in same:
+            if not os.path.samestat(os.stat(root + inside), os.stat(outside)):
+                raise NoFork(f"{inside} of the fork is not {outside}")
+        linux = self.config["linux"]
+        for path in (*linux["maskedPaths"], *linux["readonlyPaths"]):
+            if path in mounts or os.path.lexists(root + path):
+                _expect(mounts, path, {"ro"})
+        known = {"/", *(one["destination"] for one in self.config["mounts"])}
+        known |= {*linux["maskedPaths"], *linux["readonlyPaths"]}
+        for path in mounts:
+            if path not in known and os.path.dirname(path) != "/sys/fs/cgroup":
+                raise NoFork(f"something is mounted at {path}")
+
+
+def prepare(runtime: Runtime, name: str, config: dict[str, Any], image: Path, launcher: str) -> MadeContainer:
+    """All of a container but its processes, which this launcher is to make. EngineError; then `Runtime.remove` what
+    there may be.
+    """
+    # The filter is the launcher's, which a runtime has made from the same profile.
+    config = config | {"linux": {key: value for key, value in config["linux"].items() if key != "seccomp"}}
+    host = runtime.host
+    own = cgroup.oci_place(name, "cgroupfs")
+    place = own if host.cgroup_version == "1" else f"{cgroup.oci_place(launcher, host.cgroup_driver)}/{name}"
+    runtime.new_bundle(name, config, place)
+    try:
+        cgroup.create(place, config["linux"]["resources"])
+    except OSError as e:
+        raise EngineError(f"a container's cgroups cannot be made: {e}") from e
+    return MadeContainer(runtime, name, config, image, place, counters_of(name, runtime))
+
+
+def _tree(source: str) -> int:
+    """A mount of this directory that is nowhere yet. OSError."""
+    descriptor: int = _libc.syscall(_OPEN_TREE, _HERE, os.fsencode(source), _CLONE | _CLOEXEC)
+    if descriptor < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"open_tree {source}: {os.strerror(number)}")
+    return descriptor
+
+
+def _mounts_of(pid: int) -> Iterator[tuple[str, set[str]]]:
+    """Mount points and options, of several at one place the uppermost. NoFork for one that others' mounts reach."""
+    for line in read_proc(pid, "mountinfo").splitlines():
+        _, _, _, _, place, options, *more = line.split(" ")
+        if more[0] != "-":
+            raise NoFork(f"the mount at {place} is shared: {more[0]}")
+        yield place, set(options.split(","))
+
+
+def _expect(mounts: dict[str, set[str]], path: str, walls: set[str]) -> None:
+    if not walls <= mounts.get(path, set()):
+        raise NoFork(f"the mount at {path} has {sorted(mounts.get(path, []))}, and lacks some of {sorted(walls)}")
+
+
+def _limits(pid: int) -> dict[str, tuple[str, str]]:
+    """Soft and hard, by the kernel's names."""
+    lines = read_proc(pid, "limits").splitlines()[1:]
+    return {name: (soft, hard) for name, soft, hard, *_ in (re.split(r"\s{2,}", line.strip()) for line in lines)}
+
+
+_LIMIT_NAMES = {
+    "RLIMIT_NOFILE": "Max open files", "RLIMIT_CORE": "Max core file size", "RLIMIT_FSIZE": "Max file size",
+    "RLIMIT_MEMLOCK": "Max locked memory", "RLIMIT_MSGQUEUE": "Max msgqueue size",
+}  # fmt: skip
+
+
+def _asked_limits(config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    limits = config["process"]["rlimits"]
+    return {_LIMIT_NAMES[one["type"]]: (str(one["soft"]), str(one["hard"])) for one in limits}
