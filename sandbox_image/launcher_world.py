@@ -1,6 +1,7 @@
 """A container that a fork of the launcher makes for itself: new namespaces, laid out as an OCI document says.
 
-Of the document that is what a runtime's first process sees to: host name, mounts, masked and read-only paths, users.
+Of the document that is what a runtime's first process sees to: host name, mounts, masked and read-only paths, users,
+AppArmor's profile.
 The cgroups stand ready, made by the server; what is taken from the process itself is `launcher.seal`'s in every case.
 The steps are those of runc, but for the last: the user namespace comes when everything is mounted, so the namespaces
 belong to the host's root, and whoever is root in the container has power over nothing, not even its own mounts.
@@ -72,6 +73,7 @@ class Made:
 
         OSError.
         """
+        self._ours.close()  # or its end would never be seen
         _check(_libc.unshare(_NEW), "unshare")
         self._lay_out()
         name = os.fsencode(self._asked["hostname"])
@@ -82,6 +84,9 @@ class Made:
             self._theirs.send(b"u")
             if not self._theirs.recv(1):
                 raise OSError("nobody has said who the users are")
+        if profile := self._asked["process"].get("apparmorProfile"):
+            with open("/proc/self/attr/current", "w") as file:  # now, since it forbids to mount anything
+                file.write(f"changeprofile {profile}")
         return bool(self._users)
 
     def _lay_out(self) -> None:

@@ -96,6 +96,8 @@ def launcher_config(
     Nothing of a tenant ever gets into it. One that `makes` may do what its forks need to make their containers.
     """
     process = _process(LAUNCHER_COMMAND, launcher_environment(), 0, rlimits(None), host)
+    if makes:
+        process.pop("apparmorProfile", None)  # it forbids mounts; a fork takes it on when it has made its own
     names = [*LAUNCHER_CAPABILITIES, *(MAKING_CAPABILITIES if makes else ())]
     able = {kind: [f"CAP_{name}" for name in names] for kind in ("bounding", "effective", "permitted")}
     holds_forks = makes and host.cgroup_version == "2"

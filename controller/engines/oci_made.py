@@ -11,7 +11,7 @@ import ctypes
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +103,9 @@ class MadeContainer:
             raise NoFork("the fork's limits are not those that were asked for")
         if read_proc(pid, "oom_score_adj").strip() != str(self.config["process"]["oomScoreAdj"]):
             raise NoFork("the fork's oom_score_adj is not what was asked for")
+        profile = self.config["process"].get("apparmorProfile")
+        if profile and read_proc(pid, "attr/current").split(" ")[0].strip() != profile:
+            raise NoFork(f"the fork has not the AppArmor profile {profile}")
         status = status_of(pid)
         wanted = {name: "0" * 16 for name in status if name.startswith("Cap")}
         wanted |= {"Uid": "\t".join([str(uid)] * 4), "Gid": "\t".join([str(uid)] * 4), "Groups": ""}
@@ -126,7 +129,8 @@ class MadeContainer:
     def _look_at_mounts(self, pid: int) -> None:
         """The image, read-only; on it each mount with its walls; none more, and none that the host's could change."""
         root = f"/proc/{pid}/root"
-        mounts = dict(_mounts_of(pid))
+        linux = self.config["linux"]
+        mounts = _mounts_of(pid, twice=linux["maskedPaths"])
         _expect(mounts, "/", {"ro"})
         same = [("/", str(self.image))]
         for one in self.config["mounts"]:
@@ -136,7 +140,6 @@ class MadeContainer:
         for inside, outside in same:
             if not os.path.samestat(os.stat(root + inside), os.stat(outside)):
                 raise NoFork(f"{inside} of the fork is not {outside}")
-        linux = self.config["linux"]
         for path in (*linux["maskedPaths"], *linux["readonlyPaths"]):
             if path in mounts or os.path.lexists(root + path):
                 _expect(mounts, path, {"ro"})
@@ -173,13 +176,19 @@ def _tree(source: str) -> int:
     return descriptor
 
 
-def _mounts_of(pid: int) -> Iterator[tuple[str, set[str]]]:
-    """Mount points and options, of several at one place the uppermost. NoFork for one that others' mounts reach."""
+def _mounts_of(pid: int, *, twice: Container[str]) -> dict[str, set[str]]:
+    """Mount points and options. NoFork for one that others' mounts reach, and where there are two, but for those that
+    are masked.
+    """
+    found: dict[str, set[str]] = {}
     for line in read_proc(pid, "mountinfo").splitlines():
         _, _, _, _, place, options, *more = line.split(" ")
         if more[0] != "-":
             raise NoFork(f"the mount at {place} is shared: {more[0]}")
-        yield place, set(options.split(","))
+        if place in found and place not in twice:
+            raise NoFork(f"two things are mounted at {place}")
+        found[place] = set(options.split(","))
+    return found
 
 
 def _expect(mounts: dict[str, set[str]], path: str, walls: set[str]) -> None:

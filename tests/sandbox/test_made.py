@@ -183,6 +183,11 @@ def _and_more(document: dict[str, Any], given: list[int]) -> list[int]:
     return given
 
 
+def _twice(document: dict[str, Any], given: list[int]) -> list[int]:
+    document["mounts"].append(document["mounts"][-1])
+    return given
+
+
 def _writable(document: dict[str, Any], given: list[int]) -> list[int]:
     (inputs,) = (one for one in document["mounts"] if one["destination"] == "/in")
     inputs["options"] = ["rbind", "rw", "rprivate"]
@@ -228,6 +233,7 @@ def _swapped(document: dict[str, Any], given: list[int]) -> list[int]:
 WRONG: dict[str, tuple[Told, str]] = {
     "a mount less": (_without("/dev/shm"), "mount at /dev/shm"),
     "a mount more": (_and_more, "something is mounted at /media"),
+    "a mount on another": (_twice, "two things are mounted at /work"),
     "inputs that can be written": (_writable, "mount at /in"),
     "devices where there are none": (_devices_on("/work"), "mount at /work"),
     "a file that is not masked": (_bare("/proc/version"), "mount at /proc/version"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_create_request import spec_and_arguments
 
-from controller.engines.oci_config import launcher_config, sandbox_config, seccomp, warm_config
+from controller.engines.oci_config import launcher_bounds, launcher_config, sandbox_config, seccomp, warm_config
 from controller.engines.oci_host import Host, read_host
 from controller.engines.uids import FIRST_UID, UIDS, root_uid
 from controller.engines.walls import INIT_UID, launcher_profile, seccomp_profile
@@ -132,6 +132,23 @@ def test_a_profile_of_apparmor_is_used_where_it_is_loaded() -> None:
 
     assert confined["apparmorProfile"] == "docker-default"
     assert confined == sandbox_on(HOST)["process"] | {"apparmorProfile": "docker-default"}
+
+
+def test_a_launcher_whose_forks_mount_is_given_no_profile_that_forbids_it() -> None:
+    """Its forks take the profile on when they have; the document that they get names it, and the server looks."""
+    host = arguments() | {"host": replace(HOST, apparmor_profile="docker-default")}
+    able, other = (launcher_config("name", Path("/data"), **host, makes=makes)["process"] for makes in (True, False))
+
+    assert ("apparmorProfile" in able, other["apparmorProfile"]) == (False, "docker-default")
+
+
+def test_on_cgroup_version_2_a_launcher_whose_forks_make_containers_holds_them_all() -> None:
+    """So its own bounds are not on the cgroup that the runtime makes, but on one in it."""
+    host = arguments() | {"host": replace(HOST, cgroup_version="2")}
+    able, other = (launcher_config("name", Path("/data"), **host, makes=makes)["linux"] for makes in (True, False))
+
+    assert set(able["resources"]) == {"devices", "cpu"}
+    assert other["resources"]["memory"]["limit"] == launcher_bounds(host["host"])["memory"]["limit"] == 1 << 30
 
 
 def test_the_host_is_read_from_its_own_files(tmp_path: Path) -> None:
