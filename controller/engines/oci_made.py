@@ -8,7 +8,6 @@ compared with the document. The fork's part: sandbox_image/launcher_world.py. Wh
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 from collections.abc import Container, Iterator
@@ -29,6 +28,8 @@ _OPEN_TREE = 428
 _CLONE, _CLOEXEC, _HERE = 1, os.O_CLOEXEC, -100
 _WALLS = {"ro", "nosuid", "nodev", "noexec"}
 """Of a mount's options, those that keep something out; a container may have more of them than were asked for."""
+_KINDS = {"bind": None, "cgroup": None}
+"""Of file systems whose kind the document does not tell: the host's own; and one or more of the cgroups'."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,23 +61,22 @@ class MadeContainer:
                 for path in cgroup.directories(self.cgroups):
                     descriptors.append(os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
                     held.callback(os.close, descriptors[-1])
+                document = (self.runtime.bundle(self.name) / "config.json").read_bytes()
             except OSError as e:
                 raise NoFork(f"a container cannot be prepared: {e}") from e
-            yield descriptors, json.dumps(self.config).encode()
+            yield descriptors, document
 
     def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
         init = ChildInit.of(pid, self.name)
-        try:
-            self._look_at(pid, uid, launcher_pid)
-            (self.runtime.bundle(self.name) / "pid").write_text(str(pid))
-        except OSError as e:
-            init.kill()
-            init.close()
-            raise NoFork(f"the fork cannot be looked at: {e}") from e
-        except NoFork:
-            init.kill()
-            init.close()
-            raise
+        with ExitStack() as held:
+            held.callback(init.close)
+            held.callback(init.kill)
+            try:
+                self._look_at(pid, uid, launcher_pid)
+                (self.runtime.bundle(self.name) / "pid").write_text(str(pid))
+            except OSError as e:
+                raise NoFork(f"the fork cannot be looked at: {e}") from e
+            held.pop_all()
         self.init = init
         return init
 
@@ -134,7 +134,8 @@ class MadeContainer:
         _expect(mounts, "/", {"ro"})
         same = [("/", str(self.image))]
         for one in self.config["mounts"]:
-            _expect(mounts, one["destination"], _WALLS & set(one["options"]))
+            kind = None if one["destination"] in linux["maskedPaths"] else _KINDS.get(one["type"], one["type"])
+            _expect(mounts, one["destination"], _WALLS & set(one["options"]), kind)
             if one["type"] == "bind":
                 same.append((one["destination"], one["source"]))
         for inside, outside in same:
@@ -177,8 +178,9 @@ def _tree(source: str) -> int:
 
 
 def _mounts_of(pid: int, *, twice: Container[str]) -> dict[str, set[str]]:
-    """Mount points and options. NoFork for one that others' mounts reach, and where there are two, but for those that
-    are masked.
+    """Mount points, and of each the options and the kind of file system.
+
+    NoFork for one that others' mounts reach, and where there are two, but for those that are masked.
     """
     found: dict[str, set[str]] = {}
     for line in read_proc(pid, "mountinfo").splitlines():
@@ -187,13 +189,14 @@ def _mounts_of(pid: int, *, twice: Container[str]) -> dict[str, set[str]]:
             raise NoFork(f"the mount at {place} is shared: {more[0]}")
         if place in found and place not in twice:
             raise NoFork(f"two things are mounted at {place}")
-        found[place] = set(options.split(","))
+        found[place] = {*options.split(","), more[1]}
     return found
 
 
-def _expect(mounts: dict[str, set[str]], path: str, walls: set[str]) -> None:
-    if not walls <= mounts.get(path, set()):
-        raise NoFork(f"the mount at {path} has {sorted(mounts.get(path, []))}, and lacks some of {sorted(walls)}")
+def _expect(mounts: dict[str, set[str]], path: str, walls: set[str], kind: str | None = None) -> None:
+    wanted = walls if kind is None else {*walls, kind}
+    if not wanted <= mounts.get(path, set()):
+        raise NoFork(f"the mount at {path} is {sorted(mounts.get(path, []))}, and lacks some of {sorted(wanted)}")
 
 
 def _limits(pid: int) -> dict[str, tuple[str, str]]:

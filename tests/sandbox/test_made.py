@@ -203,6 +203,12 @@ def _devices_on(path: str) -> Told:
     return change
 
 
+def _without_bounds(document: dict[str, Any], given: list[int]) -> list[int]:
+    (work,) = (one for one in document["mounts"] if one["destination"] == "/work")
+    work["type"], work["options"] = "ramfs", ["nosuid", "nodev", "mode=0700"]
+    return given
+
+
 def _bare(path: str) -> Told:
     def change(document: dict[str, Any], given: list[int]) -> list[int]:
         document["linux"]["maskedPaths"].remove(path)
@@ -236,6 +242,7 @@ WRONG: dict[str, tuple[Told, str]] = {
     "a mount on another": (_twice, "two things are mounted at /work"),
     "inputs that can be written": (_writable, "mount at /in"),
     "devices where there are none": (_devices_on("/work"), "mount at /work"),
+    "a file system without bounds": (_without_bounds, "not sealed|mount at /work"),
     "a file that is not masked": (_bare("/proc/version"), "mount at /proc/version"),
     "a directory that is not masked": (_bare("/sys/class"), "mount at /sys/class"),
     "sysctls that can be written": (_writable_sysctls, "mount at /proc/sys"),
