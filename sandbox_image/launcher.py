@@ -79,13 +79,15 @@ def import_all() -> None:
     """Import what a runner imports, and nothing else: a script finds the modules that it finds in a plain start."""
     import pandas as pd
     import pyarrow as pa
-    from runner import __main__, console, entry, job, job_file, task  # noqa: F401
+    from runner import __main__, console, entry, job, job_file, keep, task  # noqa: F401
 
     # What pandas and pyarrow make when first used, they make here.
     table = pa.table({"a": [1], "b": ["x"], "c": [None]})
     pa.Table.from_pandas(table.to_pandas(use_threads=False), preserve_index=False, nthreads=1)
     pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).groupby("b")["a"].sum()
     know_libraries_by_path()
+    entry.look_ahead()
+    keep.look_ahead()
     gc.collect()
     gc.disable()  # in the forks it is enabled again
     gc.freeze()
