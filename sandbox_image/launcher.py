@@ -78,13 +78,12 @@ def main() -> NoReturn:
 def import_all() -> None:
     """Import what a runner imports, and nothing else: a script finds the modules that it finds in a plain start."""
     import pandas as pd
-    import pyarrow as pa
-    from runner import __main__, console, entry, job, job_file, keep, task  # noqa: F401
+    from runner import __main__, console, entry, failure, job, job_file, keep, rehearsal, task  # noqa: F401
 
-    # What pandas and pyarrow make when first used, they make here.
-    table = pa.table({"a": [1], "b": ["x"], "c": [None]})
-    pa.Table.from_pandas(table.to_pandas(use_threads=False), preserve_index=False, nthreads=1)
+    # What is made when first used is made here.
     pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).groupby("b")["a"].sum()
+    with suppress(OSError, failure.RunnerError):  # then less is made ahead, and nothing else is amiss
+        rehearsal.rehearse(Path("/dev/shm/rehearsal"))  # noqa: S108 - of the launcher's container alone
     know_libraries_by_path()
     entry.look_ahead()
     keep.look_ahead()
