@@ -65,6 +65,8 @@ _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET
 _NOROOT_AND_NO_AMBIENT_LOCKED = 0b11000011
 _CAPABILITY_VERSION = 0x20080522
 _JOIN_SESSION_KEYRING = 1
+_MADV_COLLAPSE = 25
+_LARGE_PAGE = 1 << 21
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -102,17 +104,21 @@ def main() -> NoReturn:
 def import_all() -> None:
     """Import what a runner imports, and nothing else: a script finds the modules that it finds in a plain start."""
     import pandas as pd
-    import pyarrow as pa
-    from runner import __main__, console, entry, job, job_file, task  # noqa: F401
+    from runner import __main__, console, entry, failure, job, job_file, keep, rehearsal, task  # noqa: F401
 
-    # What pandas and pyarrow make when first used, they make here.
-    table = pa.table({"a": [1], "b": ["x"], "c": [None]})
-    pa.Table.from_pandas(table.to_pandas(use_threads=False), preserve_index=False, nthreads=1)
+    del sys.modules[Made.__module__]
+    # What is made when first used is made here.
     pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).groupby("b")["a"].sum()
+    with suppress(OSError, failure.RunnerError):  # then less is made ahead, and nothing else is amiss
+        rehearsal.rehearse(Path("/dev/shm/rehearsal"))  # noqa: S108 - of the launcher's container alone
     know_libraries_by_path()
+    entry.look_ahead()
+    keep.look_ahead()
     gc.collect()
     gc.disable()  # in the forks it is enabled again
     gc.freeze()
+    fill_gaps()
+    use_large_pages()
 
 
 def know_libraries_by_path() -> None:
@@ -125,6 +131,34 @@ def know_libraries_by_path() -> None:
     for path in {line.split()[-1] for line in lines if ".so" in line}:
         with suppress(OSError):
             ctypes.CDLL(path, os.RTLD_NOLOAD | os.RTLD_NOW)  # where it is loaded already, it gets this name too
+
+
+def fill_gaps() -> None:
+    """Take what lies free between what is in use, so that forks put what they make side by side behind it.
+
+    Every gap that is used in a fork is on one more page that must be copied for it.
+    """
+    _libc.malloc.argtypes, _libc.malloc.restype = [ctypes.c_size_t], ctypes.c_size_t
+    _libc.free.argtypes, _libc.free.restype = [ctypes.c_size_t], None
+    end: int = _libc.malloc(100_000)
+    for size in (*range(64_000, 1024, -1024), *range(1024, 0, -16)):
+        while 0 < (place := _libc.malloc(size)) < end:
+            pass
+        _libc.free(place)
+
+
+def use_large_pages() -> None:
+    """Ask for large pages below what lies in memory: a fork, and its end, cost a step for each page that there is.
+
+    Where the kernel has none, or does not know the request, all stays as it was.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, access, _, _, inode, *name = line.split()
+        if access == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            start, end = (int(place, 16) for place in span.split("-"))
+            start, end = -(-start // _LARGE_PAGE) * _LARGE_PAGE, end // _LARGE_PAGE * _LARGE_PAGE
+            if start < end:
+                _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
 def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
@@ -343,7 +377,6 @@ def start_anew(threads: int) -> None:
         pa.set_cpu_count(threads)
     import runner.__main__ as as_main
 
-    del sys.modules[Made.__module__]
     sys.modules["__main__"] = as_main
     sys.argv = [as_main.__file__]
     sys.orig_argv = [sys.executable, "-I", "-B", "-m", "runner"]

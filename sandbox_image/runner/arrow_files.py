@@ -31,9 +31,7 @@ def read_arrow_rows(source: Any, reading: Reading, rows: Slice) -> pa.Table:
     Raises as `read_arrow` does.
     """
     _expect_arrow_file(source)
-    positions, names, options = _selection(source, reading, pa.ipc.open_file)
-    source.seek(0)
-    file = pa.ipc.open_file(source, options=options)
+    positions, names, file = _selection(source, reading, pa.ipc.open_file)
     kept, passed, end = [], 0, rows.offset + rows.rows
     for number in range(file.num_record_batches):
         batch = file.get_batch(number)
@@ -145,22 +143,21 @@ def _expect_arrow_file(source: Any) -> None:
 
 
 def _selected(source: Any, reading: Reading, opened: Callable[..., Any]) -> pa.Table:
-    positions, names, options = _selection(source, reading, opened)
-    source.seek(0)
-    return _in_order(opened(source, options=options).read_all(), positions, names)
+    positions, names, reader = _selection(source, reading, opened)
+    return _in_order(reader.read_all(), positions, names)
 
 
-def _selection(
-    source: Any, reading: Reading, opened: Callable[..., Any]
-) -> tuple[list[int], list[str], pa.ipc.IpcReadOptions]:
+def _selection(source: Any, reading: Reading, opened: Callable[..., Any]) -> tuple[list[int], list[str], Any]:
     """Give the wanted columns by their places among those that are read, their names, and what reads them."""
     source.seek(0)
-    names = fit_names(opened(source).schema.names)
+    reader = opened(source)
+    names = fit_names(reader.schema.names)
     positions = chosen(names, reading)
     read = sorted(positions)
-    # With a selection Arrow copies what it reads; without, a file that is mapped is read in place.
-    options = pa.ipc.IpcReadOptions(included_fields=read if len(read) < len(names) else None)
-    return _places(positions, read), [names[n] for n in positions], options
+    if len(read) < len(names):  # then Arrow copies what it reads; else a file that is mapped is read in place
+        source.seek(0)
+        reader = opened(source, options=pa.ipc.IpcReadOptions(included_fields=read))
+    return _places(positions, read), [names[n] for n in positions], reader
 
 
 def _selected_parquet(file: Any, reading: Reading) -> pa.Table:

@@ -23,12 +23,30 @@ def step_aside() -> None:
     ``__main__`` also keeps worker processes, which import their parent's main module, from starting a
     second runner.  Call it once, when everything of the runner has been imported.
     """
-    own = Path(__file__).resolve().parent.parent
-    if own.name not in ("site-packages", "dist-packages"):
-        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != own]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "runner"]:
+    own = _launchers or _Own()
+    sys.path[:] = own.path
+    for name in own.modules:
         del sys.modules[name]
     sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+class _Own:
+    """The runner's own modules, and `sys.path` without its directory."""
+
+    def __init__(self) -> None:
+        own = Path(__file__).resolve().parent.parent
+        apart = own.name not in ("site-packages", "dist-packages")
+        self.path = [entry for entry in sys.path if not apart or Path(entry or ".").resolve() != own]
+        self.modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "runner"}
+
+
+_launchers: _Own | None = None
+
+
+def look_ahead() -> None:
+    """Find them now; a launcher does, for all its forks, when everything of the runner has been imported."""
+    global _launchers
+    _launchers = _Own()
 
 
 def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:
@@ -44,11 +62,13 @@ def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:
     ]
     _warn_of_shadows(bundle, sys.path[installed[0] :] if installed else [], warn)
     place = installed[0] if installed else len(sys.path)
-    sys.path[place:place] = [str(paths.bundle), *map(str, bundle.wheels)]
+    added = [str(paths.bundle), *map(str, bundle.wheels)]
+    sys.path[place:place] = added
     paths.own.mkdir(exist_ok=True)
     (paths.own / f"{MODULE_NAME}.py").symlink_to(paths.script)
     sys.path.append(str(paths.own))
-    importlib.invalidate_caches()
+    for entry in (*added, sys.path[-1]):  # what was found in the others stays true: they cannot be written to
+        sys.path_importer_cache.pop(entry, None)
 
 
 def _warn_of_shadows(bundle: Bundle, installed: list[str], warn: Warn) -> None:
@@ -67,14 +87,18 @@ def _warn_of_shadows(bundle: Bundle, installed: list[str], warn: Warn) -> None:
             )
 
 
-def load_script(data: bytes) -> types.ModuleType:
-    """Run the script's top level, once, as a module that is not ``__main__``."""
-    code = compile(data, SCRIPT_NAME, "exec", dont_inherit=True)
+def script_module() -> types.ModuleType:
+    """Give the script's module, which is not ``__main__``; nothing of the script is in it yet."""
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = SCRIPT_NAME
     sys.modules[MODULE_NAME] = module
-    exec(code, vars(module))  # noqa: S102 - running the tenant's script is what the sandbox is for
     return module
+
+
+def load_script(data: bytes, module: types.ModuleType) -> None:
+    """Run the script's top level, once."""
+    code = compile(data, SCRIPT_NAME, "exec", dont_inherit=True)
+    exec(code, vars(module))  # noqa: S102 - running the tenant's script is what the sandbox is for
 
 
 def entry_point(module: types.ModuleType) -> Any:

@@ -17,6 +17,8 @@ from runner.output_file import Layout, OutputFile, TableWriter
 
 TEXTS = ("csv", "tsv", "json", "azure_json")
 """The formats without types of their own."""
+_SMALL_BYTES = 256 * 1024
+"""From a file, Arrow reads with threads, which cost more than to read so much; from memory, without."""
 
 
 def read_table(path: Path, entry: Input, inflated_bytes: int, warn: Warn, called: str | None = None) -> pa.Table:
@@ -75,10 +77,11 @@ def _rows(source: Any, entry: Input, warn: Warn) -> pa.Table:
 
 @contextmanager
 def _source(path: Path, compression: str | None, limit: int) -> Iterator[Any]:
-    """Open the file, inflated if it is compressed; it is mapped, not read."""
-    if path.stat().st_size == 0:
+    """Open the file, inflated if it is compressed; it is mapped, not read, unless it is small."""
+    size = path.stat().st_size
+    if size == 0:
         raise EmptyInput("the file is empty")
-    with pa.memory_map(str(path)) as file:
+    with pa.memory_map(str(path)) if size > _SMALL_BYTES else pa.BufferReader(path.read_bytes()) as file:
         if compression is None:
             yield file
             return

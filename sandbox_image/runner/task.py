@@ -9,7 +9,7 @@ from runner import shims, table_tasks
 from runner.bundle import Bundle, unpack
 from runner.console import Console
 from runner.device import collect_images
-from runner.entry import entry_point, load_script, open_import_paths
+from runner.entry import entry_point, load_script, open_import_paths, script_module
 from runner.explain import explain, remember_source
 from runner.figures import Figures
 from runner.formats import blaming
@@ -83,11 +83,13 @@ class Task:
         self._script = self._paths.script.read_bytes()
         remember_source(self._source().text)
         open_import_paths(self._paths, bundle, self.report.warn)
+        module = script_module()
         kept = Kept()
         self._figures.watch()
         try:
             shims.install(self._script, bundle, self.report.warn)
-            function = entry_point(load_script(self._script))
+            load_script(self._script, module)
+            function = entry_point(module)
             call = plan_call(function, frames, self._job.profile, self._job.parameters, self.report.warn)
             frames.clear()  # the script alone decides how long its tables live
             returned = function(*call.positional, **call.keywords)
