@@ -102,6 +102,7 @@ class Made:
             if one["type"] == "bind":
                 tree = next(trees)
                 _check(_libc.syscall(move_mount, tree, b"", _HERE, os.fsencode(target), _EMPTY_PATH), target)
+                _mount(None, target, None, _PRIVATE)  # on many hosts it was in a group that shares its mounts
                 if "ro" in one["options"]:
                     _mount(None, target, None, _REMOUNT | _BIND | _RDONLY)
             else:
