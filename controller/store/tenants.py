@@ -26,8 +26,8 @@ from controller.model import Quotas, Status
 from controller.store import erasure, trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
-from controller.store.lookup import Lookup, Row
 from controller.store.shares import seconds_used, stored_by
+from controller.store.statements import Hand, Row, Statement
 from controller.store.tables import api_keys, runs, tenants, usage_days
 from controller.store.tenant_store import (
     Erased,
@@ -41,7 +41,7 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
-_ONE = Lookup(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
+_ONE = Statement(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
 _SHARES = (
     select(tenants, usage_days.c.run_seconds)
     .outerjoin(usage_days, (usage_days.c.tenant_id == tenants.c.id) & (usage_days.c.day == bindparam("today")))
@@ -54,7 +54,7 @@ _SHARES = (
     )
 )
 """Asked every second, so made once."""
-_PRESENTED = Lookup(
+_PRESENTED = Statement(
     select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
     .join(tenants, tenants.c.id == api_keys.c.tenant_id)
     .where(api_keys.c.id == bindparam("key_id"))
@@ -193,8 +193,8 @@ class SqlTenants:
             return InUse(
                 queued_runs=counts.get(Status.QUEUED, 0),
                 running_runs=counts.get(Status.RUNNING, 0),
-                run_seconds=seconds_used(db, tenant_id, at),
-                stored_bytes=stored_by(db, tenant_id),
+                run_seconds=seconds_used(Hand.of(db), tenant_id, at),
+                stored_bytes=stored_by(Hand.of(db), tenant_id),
             )
 
     def usage(
