@@ -89,7 +89,7 @@ class Server:
         self.engine = _engine(settings)
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         hosted, audit = SqlTenants(database), SqlAudit(database)
-        places = Places(hosted, settings.quotas())
+        places = Places(hosted, settings.quotas)
         self.dispatcher = InProcessDispatcher(settings.workers, self._execute, self.engine.kill, places.of)
         self.backend = Backend(
             settings=settings,
