@@ -63,13 +63,13 @@ class Outputs:
     """
 
     def __init__(self, directory: Path, names: Iterable[str]) -> None:
-        self._directory = str(directory)
+        self._directory = directory
         self._descriptors: dict[str, int] = {}
         try:
-            os.mkdir(self._directory)
+            os.mkdir(directory)
         except FileExistsError:  # an earlier attempt's
-            shutil.rmtree(self._directory)
-            os.mkdir(self._directory)
+            shutil.rmtree(directory)
+            os.mkdir(directory)
         directory.chmod(0o755)
         for name in names:
             fd = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)

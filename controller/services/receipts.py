@@ -241,8 +241,9 @@ def _input_hash(path: Path) -> FileHash:
 
 def _file_hash(path: Path) -> FileHash:
     try:
-        with path.open("rb") as file:
-            return _hash(iter(lambda: file.read(CHUNK_BYTES), b""))
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return _hash(iter(lambda: file.read(min(size + 1, CHUNK_BYTES)), b""))
     except FileNotFoundError:
         return _GONE
 

@@ -60,6 +60,11 @@ class Database:
         with self._at_hand() as (_, hand):
             return hand.first(query, values)
 
+    def rows(self, query: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All that a query finds."""
+        with self._at_hand() as (_, hand):
+            return hand.all(query, values)
+
     @contextmanager
     def at_hand(self) -> Iterator[Hand]:
         """As `writing`, for what every small call waits for: the driver alone has a third of the work."""

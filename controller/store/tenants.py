@@ -42,7 +42,7 @@ from controller.store.tenant_store import (
 
 _TENANT = "its_"
 _ONE = Statement(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
-_SHARES = (
+_SHARES = Statement(
     select(tenants, usage_days.c.run_seconds)
     .outerjoin(usage_days, (usage_days.c.tenant_id == tenants.c.id) & (usage_days.c.day == bindparam("today")))
     .where(
@@ -53,7 +53,7 @@ _SHARES = (
         )
     )
 )
-"""Asked every second, so made once."""
+_DELETING = Statement(select(tenants.c.id).where(tenants.c.deleting_at.is_not(None)))
 _PRESENTED = Statement(
     select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
     .join(tenants, tenants.c.id == api_keys.c.tenant_id)
@@ -219,8 +219,8 @@ class SqlTenants:
 
     def shares(self) -> list[tuple[Tenant, float]]:
         today = {"today": datetime.now(UTC).date()}
-        with self._reading() as db:
-            return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in db.execute(_SHARES, today).mappings()]
+        rows = self._database.rows(_SHARES, today)
+        return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in rows]
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
@@ -232,8 +232,7 @@ class SqlTenants:
             return _tenant(db, tenant_id)
 
     def deleting(self) -> list[str]:
-        with self._reading() as db:
-            return list(db.execute(select(tenants.c.id).where(tenants.c.deleting_at.is_not(None))).scalars())
+        return [row["id"] for row in self._database.rows(_DELETING, {})]
 
     def live_runs(self, tenant_id: str) -> list[str]:
         live = runs.c.status.in_([Status.QUEUED, Status.RUNNING])
