@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from flask import Flask
 
-from controller import failpoints, serverlog
+from controller import failpoints, large_pages, serverlog
 from controller.config import Settings, failpoint
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.dispatch.news import News
@@ -261,6 +261,8 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
 def _started(settings: Settings) -> Server:
     server = Server(settings)
     server.start()
+    # Behind the first answers: on a busy machine it takes a second.
+    threading.Thread(target=large_pages.collapse, name="large-pages", daemon=True).start()
     return server
 
 
