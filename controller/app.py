@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from flask import Flask
 
-from controller import failpoints, serverlog
+from controller import failpoints, large_pages, serverlog
 from controller.config import Settings, failpoint
 from controller.dispatch.inprocess import InProcessDispatcher
 from controller.dispatch.news import News
@@ -89,7 +89,7 @@ class Server:
         self.engine = _engine(settings)
         workspaces = Workspaces(settings.data_dir, settings.min_free_bytes)
         hosted, audit = SqlTenants(database), SqlAudit(database)
-        places = Places(hosted, settings.quotas())
+        places = Places(hosted, settings.quotas)
         self.dispatcher = InProcessDispatcher(settings.workers, self._execute, self.engine.kill, places.of)
         self.backend = Backend(
             settings=settings,
@@ -266,6 +266,8 @@ def serve(settings: Settings, key_file: Path | None = None) -> None:
 def _started(settings: Settings) -> Server:
     server = Server(settings)
     server.start()
+    # Behind the first answers: on a busy machine it takes a second.
+    threading.Thread(target=large_pages.collapse, name="large-pages", daemon=True).start()
     return server
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -198,6 +199,7 @@ class Settings(BaseSettings):
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return (init_settings, env_settings, *toml)
 
+    @cached_property
     def quotas(self) -> Quotas:
         """What each tenant may have whose own quotas say nothing else."""
         return Quotas(**{name: getattr(self, f"quota_{name}") for name in Quotas.model_fields})

@@ -31,7 +31,8 @@ def configure() -> None:
             _without_messages,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[LibraryHandler()], level=logging.WARNING, force=True)
 

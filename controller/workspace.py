@@ -43,6 +43,7 @@ _FULL = (
 JOB = "job.json"
 SCRIPT, BUNDLE = "script.py", "bundle.zip"
 RESULT, REPORT, IMAGES, LOG = "result", "report.json", "images", "log"
+RECEIPT, RECEIPT_PART = "receipt.json", "receipt.json.part"
 REPORT_BYTES = 1 << 20
 
 
@@ -64,11 +65,14 @@ class Outputs:
     def __init__(self, directory: Path, names: Iterable[str]) -> None:
         self._directory = directory
         self._descriptors: dict[str, int] = {}
-        shutil.rmtree(directory, ignore_errors=True)  # an earlier attempt's
-        directory.mkdir()
+        try:
+            os.mkdir(directory)
+        except FileExistsError:  # an earlier attempt's
+            shutil.rmtree(directory)
+            os.mkdir(directory)
         directory.chmod(0o755)
         for name in names:
-            fd = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
             os.fchmod(fd, 0o666)
             self._descriptors[name] = fd
 
@@ -88,7 +92,7 @@ class Outputs:
         fd = self._descriptors[name]
         os.fchmod(fd, 0o644)  # a later sandbox may read it: a conversion
         os.fsync(fd)
-        os.replace(self._directory / name, target)
+        os.replace(f"{self._directory}/{name}", target)
 
     def close(self) -> None:
         for fd in self._descriptors.values():
@@ -103,12 +107,28 @@ class Workspace:
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
         self._scratch = scratch
-        self.input_dir = root / "in"
-        self.output_dir = scratch / f"out-{root.name}"
-        self.log = root / LOG
-        self.images = root / IMAGES
-        self.receipt = root / "receipt.json"
-        self.receipt_part = root / "receipt.json.part"
+
+    # Made when they are asked for: a path costs more than most of what is done with it, and nobody needs all of them.
+
+    @property
+    def input_dir(self) -> Path:
+        return self.root / "in"
+
+    @property
+    def output_dir(self) -> Path:
+        return self._scratch / f"out-{self.root.name}"
+
+    @property
+    def log(self) -> Path:
+        return self.root / LOG
+
+    @property
+    def images(self) -> Path:
+        return self.root / IMAGES
+
+    @property
+    def receipt(self) -> Path:
+        return self.root / RECEIPT
 
     def result(self, port: int, format: Format) -> Path:
         return self.root / (_stem(port) + format.suffix)
@@ -122,10 +142,9 @@ class Workspace:
 
     def describe(self, job: bytes) -> None:
         """Write /in/job.json."""
-        with disk_errors():
-            file = self.input_dir / JOB
-            file.write_bytes(job)
-            file.chmod(0o644)
+        with disk_errors(), open(f"{self.root}/in/{JOB}", "wb") as file:
+            file.write(job)
+            os.fchmod(file.fileno(), 0o644)
 
     @contextmanager
     def outputs(self, wanted: Iterable[tuple[int, Format]], documents: Iterable[str] = ()) -> Iterator[Outputs]:
@@ -193,10 +212,9 @@ class Workspace:
 
     def link_results(self, target: Workspace) -> None:
         """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
-        own = (self.receipt, self.receipt_part)
         with disk_errors():
             for path in self.root.iterdir():
-                if path.is_file() and path not in own:
+                if path.is_file() and path.name not in (RECEIPT, RECEIPT_PART):
                     os.link(path, target.root / path.name)
             _sync(target.root)
 
@@ -226,11 +244,12 @@ class Staging:
         self._root = root
         self._linked: set[str] = set()
         self._in = root / "in"
-        self._in.mkdir(parents=True)
+        os.mkdir(root)
+        os.mkdir(self._in)
 
     def open(self, name: str) -> BinaryIO:
         """A new file for an input, to be written by the caller."""
-        return (self._in / name).open("xb")
+        return open(f"{self._in}/{name}", "xb")
 
     def write(self, name: str, data: bytes) -> None:
         with disk_errors(), self.open(name) as file:
@@ -241,18 +260,18 @@ class Staging:
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         """A small part's content. TooLarge above the limit."""
-        with (self._in / name).open("rb") as file:
+        with open(f"{self._in}/{name}", "rb") as file:
             data = file.read(limit_bytes + 1)
         if len(data) > limit_bytes:
-            size = (self._in / name).stat().st_size
+            size = self.size(name)
             raise TooLarge(f"{name} has {size} bytes, the limit is {limit_bytes}", limit=limit_bytes, value=size)
         return data
 
     def size(self, name: str) -> int:
-        return (self._in / name).stat().st_size
+        return os.stat(f"{self._in}/{name}").st_size
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self._in.iterdir())
+        return sorted(os.listdir(self._in))
 
     def path(self, name: str) -> Path:
         return self._in / name
@@ -292,13 +311,10 @@ class Staging:
     def seal(self, target: Path) -> None:
         """Everything onto the disk, then to its place: after this the inputs survive a power cut."""
         with disk_errors():
-            for path in self._in.iterdir():
-                if path.name not in self._linked:  # those are on the disk already, and there may be thousands
-                    path.chmod(0o644)
-                    _sync(path)
-            self._in.chmod(0o755)
-            _sync(self._in)
-            target.parent.mkdir(exist_ok=True)
+            for name in os.listdir(self._in):
+                if name not in self._linked:  # those are on the disk already, and there may be thousands
+                    _sync(f"{self._in}/{name}", 0o644)
+            _sync(self._in, 0o755)
             os.rename(self._root, target)
             _sync(target)
             _sync(target.parent)
@@ -341,7 +357,8 @@ class Workspaces:
                 staging = Staging(root)
             yield staging
         finally:
-            shutil.rmtree(root, ignore_errors=True)
+            if os.path.exists(root):  # it was not sealed
+                shutil.rmtree(root, ignore_errors=True)
 
     def full(self) -> bool:
         """Whether there is so little room that a sandbox could not write its report."""
@@ -381,9 +398,11 @@ def disk_error(error: OSError) -> StorageFull | StorageFailed | None:
     return None
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str, mode: int | None = None) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if mode is not None:
+            os.fchmod(fd, mode)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from controller.model import Run
+
 _PAUSE_SECONDS = 0.02
 _READS_PER_SECOND = 3000
 """Of all followers together: a script that prints without end must not keep the server busy with telling it."""
@@ -22,6 +24,8 @@ class Watch:
 
     def __init__(self, *, end_only: bool = False) -> None:
         self.end_only = end_only
+        self.ended: Run | None = None
+        """As the last change made it, where that was its end and who told of it had the row."""
         self._woken = threading.Event()
         self._changed = False
 
@@ -37,7 +41,8 @@ class Watch:
         self._changed = False
         return True
 
-    def tell_change(self) -> None:
+    def tell_change(self, ended: Run | None = None) -> None:
+        self.ended = ended
         self._changed = True
         self._woken.set()
 
@@ -53,6 +58,8 @@ class News:
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
         self._listening: dict[str, set[Watch]] = {}
         self._count = 0
+        self.told = 0
+        """How many changes, of whatever: where it is still the same, none was missed."""
         self.closed = False
 
     @contextmanager
@@ -88,11 +95,12 @@ class News:
         """How long a follower rests between two looks at a log."""
         return max(_PAUSE_SECONDS, self._count / _READS_PER_SECOND)
 
-    def changed(self, run_id: str) -> None:
-        """The run's row is another one."""
+    def changed(self, run_id: str, ended: Run | None = None) -> None:
+        """The run's row is another one; `ended` is what it says now, where the caller knows."""
         with self._lock:
+            self.told += 1
             for watch in self._watches.get(run_id, ()):
-                watch.tell_change()
+                watch.tell_change(ended)
 
     def begun(self, run_id: str) -> None:
         """The run's row is another one, but it has not ended."""

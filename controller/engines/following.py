@@ -45,7 +45,8 @@ def follow(
     with suppress(OSError):  # it may have died before it read; its exit code tells
         job.send(GO_SIGNAL)
     failpoint("go_sent")
-    ended, give_up, streaming, pause, due = Ended.EXITED, float("inf"), True, 0.004, 0.0
+    ended, give_up, streaming, pause = Ended.EXITED, float("inf"), True, 0.004
+    due = 0.0 if counters.last.cpu_seconds is None else time.monotonic() + TICK_SECONDS  # were they read just now?
     while True:
         now = time.monotonic()
         if ended is Ended.EXITED and (killed.is_set() or now >= deadline):

@@ -55,8 +55,8 @@ class Images:
             target = place.name if image.startswith("sha256:") else os.readlink(place)
         except OSError:
             target = ""
-        digest = Path(target).name.replace("-", ":", 1)
-        if not target or not self.rootfs(digest).is_dir():
+        digest = os.path.basename(target).replace("-", ":", 1)
+        if not target or not os.path.isdir(self.rootfs(digest)):
             raise ImageMissing(f"the image {image} is not unpacked on this host: run `airlock image build`")
         return digest
 

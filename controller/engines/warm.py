@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,14 @@ class Kind:
 
     digest: str
     limits: Limits
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.digest, self.limits))
+
+    def __hash__(self) -> int:
+        """Asked whenever somebody looks what is to be made, and not to be counted out of a dozen limits each time."""
+        return self._hash
 
     @classmethod
     @lru_cache(maxsize=256)

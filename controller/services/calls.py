@@ -43,13 +43,13 @@ def call(
     ScriptFailed; CallTimeout, Busy when it had not ended: then it is cancelled. As `submit`, too.
     """
     caller = caller_of(endpoint)
-    wanted = endpoints.submission(endpoint, output_format)
+    wanted, told = endpoints.submission(endpoint, output_format), backend.news.told
     run, _ = submit(
         backend, caller, staging, wanted.model_copy(update={"inputs": inputs, "parameters": parameters})
     )
     began(run)
     try:
-        run = runs.wait(backend, caller, run.id, backend.settings.max_wait_seconds, client_is_gone)
+        run = runs.wait(backend, caller, run.id, backend.settings.max_wait_seconds, client_is_gone, (told, run))
         _require_end(backend, run)
         _require_success(run)
         if endpoint.config.strict and endpoint.signature is not None:

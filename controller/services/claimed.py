@@ -29,7 +29,10 @@ def finish(backend: Backend, run: Run, outcome: Outcome) -> Run | None:
         stored, moment = backend.workspaces.of(run.id).stored(), now()
         if not backend.store.finish(run.id, run.attempt, outcome, moment, stored):
             return None
-        return run.model_copy(update={"status": outcome.status, "outcome": outcome, "finished_at": moment})
+        kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
+        return run.model_copy(
+            update=kept | {"status": outcome.status, "outcome": outcome, "finished_at": moment}
+        )
 
     return _until_stored(run, write)
 

@@ -60,7 +60,7 @@ def execute(backend: Backend, run_id: str) -> float | None:
     Gives the seconds after which it is to be tried again, when it is queued again: the engine did not answer, or
     failed while it ran (docs/runs.md, What is tried again). None otherwise.
     """
-    run = backend.store.claim(run_id, backend.claim(), now(), backend.settings.quotas())
+    run = backend.store.claim(run_id, backend.claim(), now(), backend.settings.quotas)
     if run is None:
         return _place_seconds(backend, run_id)
     failpoint("run_claimed")
@@ -134,7 +134,7 @@ def _end(backend: Backend, run: Run, outcome: Outcome, seconds: float) -> None:
         return
     failpoint("run_finished")
     tally.executed(backend, run, outcome)
-    backend.news.changed(run.id)
+    backend.news.changed(run.id, ended)
     if run.job.task is TaskKind.INGEST:
         _tidy(backend, run)
     pump.go_on(backend, run.tenant_id, run.batch_id)

@@ -3,7 +3,6 @@ and the checksum tells a mistyped key from a wrong one without asking the databa
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -51,7 +50,7 @@ def proves(pepper: bytes, presented: str, mac: str) -> bool:
 
 
 def _mac(pepper: bytes, body: str) -> str:
-    return hmac.new(pepper, body.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(pepper, body.encode(), "sha256").hex()
 
 
 def _checksum(body: str) -> str:

@@ -19,7 +19,7 @@ _MAX_BUCKETS = 10_000
 def of(backend: Backend, tenant_id: str) -> Quotas:
     """What this tenant may have: its own quotas, and else the server's."""
     tenant = backend.tenants.tenant(tenant_id)
-    defaults = backend.settings.quotas()
+    defaults = backend.settings.quotas
     return tenant.quotas.over(defaults) if tenant is not None else defaults
 
 

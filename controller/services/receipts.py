@@ -33,7 +33,7 @@ from controller.services.receipt_document import (
     ReceiptTable,
 )
 from controller.signing import canonical
-from controller.workspace import CHUNK_BYTES, Workspace, disk_errors
+from controller.workspace import CHUNK_BYTES, RECEIPT, RECEIPT_PART, Workspace, disk_errors
 
 _log = structlog.get_logger(__name__)
 _GONE = FileHash(sha256=None, bytes=None)
@@ -65,7 +65,7 @@ def make_ahead(backend: Backend, run: Run) -> None:
     What goes wrong is logged, never raised: the run has ended, and its receipt can still be made on demand.
     """
     workspace = backend.workspaces.of(run.id)
-    if run.job.task is not TaskKind.RUN or workspace.receipt.exists():
+    if run.job.task is not TaskKind.RUN:
         return
     try:
         # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
@@ -91,7 +91,8 @@ def _alone(workspace: Workspace, *, wait: bool) -> Iterator[int]:
 
 def _kept(workspace: Workspace) -> bytes | None:
     try:
-        return workspace.receipt.read_bytes()
+        with open(f"{workspace.root}/{RECEIPT}", "rb") as file:
+            return file.read()
     except FileNotFoundError:
         return None
 
@@ -102,12 +103,13 @@ def _made(backend: Backend, run: Run, workspace: Workspace, directory: int) -> b
         return kept
     data = backend.notary.key.signed(_document(backend, run, workspace).model_dump(mode="json"))
     with disk_errors():
-        fd = os.open(workspace.receipt_part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        part, whole = f"{workspace.root}/{RECEIPT_PART}", f"{workspace.root}/{RECEIPT}"
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(workspace.receipt_part, workspace.receipt)
+        os.replace(part, whole)
         os.fsync(directory)
     return data
 
@@ -239,8 +241,9 @@ def _input_hash(path: Path) -> FileHash:
 
 def _file_hash(path: Path) -> FileHash:
     try:
-        with path.open("rb") as file:
-            return _hash(iter(lambda: file.read(CHUNK_BYTES), b""))
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return _hash(iter(lambda: file.read(min(size + 1, CHUNK_BYTES)), b""))
     except FileNotFoundError:
         return _GONE
 

@@ -42,15 +42,28 @@ def position(backend: Backend, run: Run) -> int | None:
     return backend.dispatcher.position(run.id) if run.status is Status.QUEUED else None
 
 
-def wait(backend: Backend, caller: Caller, run_id: str, seconds: float, client_is_gone: Callable[[], bool]) -> Run:
+def wait(
+    backend: Backend,
+    caller: Caller,
+    run_id: str,
+    seconds: float,
+    client_is_gone: Callable[[], bool],
+    known: tuple[int, Run] | None = None,
+) -> Run:
     """The run when it has ended, or as it is after this time, or when waiting makes no sense any more."""
-    return wait_for(backend, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone)
+    return wait_for(backend, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone, known)
 
 
 def wait_for(
-    backend: Backend, run_id: str, look: Callable[[], Run], seconds: float, client_is_gone: Callable[[], bool]
+    backend: Backend,
+    run_id: str,
+    look: Callable[[], Run],
+    seconds: float,
+    client_is_gone: Callable[[], bool],
+    known: tuple[int, Run] | None = None,
 ) -> Run:
-    """Wait for a run's end; `look` gives the run as it is, and may raise when it is gone.
+    """Wait for a run's end; `look` gives the run as it is, and may raise when it is gone. `known` is the run as it was
+    found or made after so many changes had been told: it need not be looked up as long as none was since.
 
     Where too many requests wait already, it is answered at once: a wait is a wish.
     """
@@ -58,11 +71,11 @@ def wait_for(
         return look()
     deadline = time.monotonic() + seconds
     with suppress(Busy), waiting(backend), backend.news.watch(run_id, end_only=True) as watch:
-        run = look()
+        run = known[1] if known is not None and known[0] == backend.news.told else look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
             watch.wait(min(left, LOOK_SECONDS))
             if watch.changed():
-                run = look()
+                run = watch.ended or look()
             if backend.news.closed or client_is_gone():
                 break
         if run.status.final:

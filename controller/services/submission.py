@@ -102,6 +102,8 @@ def _with_datasets(
     backend: Backend, caller: Caller, staging: Staging, run: Run, datasets: tuple[Wanted, ...]
 ) -> Run:
     """Take the tables of datasets, by links. NotFound, Conflict: as `resolve`."""
+    if not datasets:
+        return run
     inputs = list(run.job.inputs)
     for wanted in datasets:
         found = resolve(backend, caller, wanted.name, wanted.version)

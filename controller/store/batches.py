@@ -38,6 +38,7 @@ from controller.store.batch_store import (
 )
 from controller.store.database import Database
 from controller.store.rows import FINAL, insert_run, key_taken, run_of
+from controller.store.statements import Hand
 from controller.store.tables import batch_datasets, batch_items, batches, idempotency_keys, runs
 
 MESSAGE_CHARACTERS = 1000
@@ -68,13 +69,13 @@ class SqlBatches:
         quotas: Quotas = NO_QUOTAS,
     ) -> Added:
         with self._writing() as db:
-            if key_taken(db, idempotent):
+            if key_taken(Hand.of(db), idempotent):
                 return Added.KEY_TAKEN
             mine = select(func.count()).select_from(batches).where(batches.c.tenant_id == batch.tenant_id, _UNFINISHED)
             if max_batches is not None and (db.execute(mine).scalar() or 0) >= max_batches:
                 return Added.QUEUE_FULL
             if group_run is not None:
-                added = insert_run(db, group_run, max_queued, None, quotas)
+                added = insert_run(Hand.of(db), group_run, max_queued, None, quotas)
                 if added is not Added.ADDED:
                     return added
             db.execute(insert(batches).values(**row_of(batch)))
@@ -194,7 +195,7 @@ class SqlBatches:
                 return Begun.NOT_WANTED
             if not db.execute(select(exists(select(batch_items.c.number).where(free)))).scalar():
                 return Begun.NOT_WANTED
-            if insert_run(db, run, max_queued, None, quotas) is not Added.ADDED:
+            if insert_run(Hand.of(db), run, max_queued, None, quotas) is not Added.ADDED:
                 return Begun.QUEUE_FULL
             db.execute(update(batch_items).where(free).values(run_id=run.id))
             return Begun.BEGUN
@@ -248,7 +249,7 @@ class SqlBatches:
             row = db.execute(select(batches).where(batches.c.id == run.batch_id, ~_UNFINISHED)).mappings().first()
             if row is None or row["output_run_id"] is not None:
                 return row["output_run_id"] if row is not None else None
-            if insert_run(db, run, max_queued, None, quotas) is not Added.ADDED:
+            if insert_run(Hand.of(db), run, max_queued, None, quotas) is not Added.ADDED:
                 return None
             db.execute(update(batches).where(batches.c.id == run.batch_id).values(output_run_id=run.id))
             return run.id

@@ -12,14 +12,16 @@ from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, PoolProxiedConnection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import StorageFull, StoreError
-from controller.store.lookup import Lookup
+from controller.store.statements import Hand, Statement
 
 _BUSY_MILLISECONDS = 10_000
+_AT_REST = 8
+"""Connections that are kept apart from the pool's."""
 
 
 class Database:
@@ -28,11 +30,12 @@ class Database:
     def __init__(self, url: str) -> None:
         # The connection that was used last is used next: it has the statements prepared, and the pages in its cache.
         self._engine = create_engine(url, pool_size=16, max_overflow=256, pool_use_lifo=True)
-        self._file: Path | None = None
+        self._at_rest: list[PoolProxiedConnection] = []
+        self._file: str | None = None
         self._identity: tuple[int, int] | None = None
         if self._engine.dialect.name == "sqlite":
-            self._file = Path(self._engine.url.database) if self._engine.url.database else None
-            if self._file is not None:
+            self._file = self._engine.url.database
+            if self._file:
                 event.listen(self._engine, "do_connect", self._open_sqlite)
             event.listen(self._engine, "connect", _set_up_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -50,11 +53,47 @@ class Database:
             self._require_file()
             yield connection
 
-    def row(self, lookup: Lookup, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row that is looked up; None when there is none."""
+    def row(self, query: Statement, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row that a query finds; None when there is none. A single SELECT sees one state of the database: it needs
+        no transaction around it.
+        """
+        with self._at_hand() as (_, hand):
+            return hand.first(query, values)
+
+    def rows(self, query: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All that a query finds."""
+        with self._at_hand() as (_, hand):
+            return hand.all(query, values)
+
+    @contextmanager
+    def at_hand(self) -> Iterator[Hand]:
+        """As `writing`, for what every small call waits for: the driver alone has a third of the work."""
+        with self._at_hand() as (connection, hand):
+            connection.execute("BEGIN IMMEDIATE")
+            yield hand
+            connection.commit()
+
+    @contextmanager
+    def _at_hand(self) -> Iterator[tuple[Any, Hand]]:
+        """A connection for a moment, which the next one uses again; not after a fault, with which its transaction ends.
+
+        The pool looks after each connection that it gives and takes back, for longer than a query takes.
+        """
         self._require_file()
         with _translated():
-            return lookup.row(self._engine, values)
+            try:
+                held = self._at_rest.pop()
+            except IndexError:
+                held = self._engine.raw_connection()
+            try:
+                yield held.dbapi_connection, Hand(held.dbapi_connection, self._engine.dialect)
+            except BaseException:
+                held.invalidate()
+                raise
+            if len(self._at_rest) < _AT_REST:
+                self._at_rest.append(held)
+            else:
+                held.close()
 
     def migrate(self) -> None:
         """Bring the schema up to this version's. Safe to call at every start."""
@@ -70,6 +109,8 @@ class Database:
             db.execute(text("SELECT 1"))
 
     def close(self) -> None:
+        while self._at_rest:
+            self._at_rest.pop().close()
         self._engine.dispose()
 
     def _open_sqlite(self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
@@ -85,7 +126,7 @@ class Database:
 
     def _require_file(self) -> None:
         """StoreError when the file is no longer the one that was opened: SQLite would write on into a deleted one."""
-        if self._file is None:
+        if not self._file:
             return
         try:
             status = os.stat(self._file)

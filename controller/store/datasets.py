@@ -15,6 +15,7 @@ from controller.store.batches import users_of
 from controller.store.database import Database
 from controller.store.dataset_store import Dataset, DatasetPage, Expected, Put, Removed, VersionPage
 from controller.store.rows import FINAL, fitting, insert_run, key_taken, run_of
+from controller.store.statements import Hand
 from controller.store.tables import dataset_versions, idempotency_keys, runs
 
 _PREFIX = "version_"
@@ -41,14 +42,14 @@ class SqlDatasets:
     ) -> tuple[Put, DatasetVersion | None]:
         same_name = _named(version.tenant_id, version.name)
         with self._writing() as db:
-            if key_taken(db, idempotent):
+            if key_taken(Hand.of(db), idempotent):
                 return Put.KEY_TAKEN, None
             newest = _first(db, _newest(same_name))
             if not expected.holds(newest):
                 return Put.UNEXPECTED, None
             if newest is not None and newest.has(version.content_sha256):
                 return Put.SAME, newest.version
-            added = insert_run(db, run, max_queued, idempotent, quotas)
+            added = insert_run(Hand.of(db), run, max_queued, idempotent, quotas)
             if added is not Added.ADDED:
                 return Put(added), None
             last = db.execute(select(func.max(dataset_versions.c.version)).where(same_name)).scalar()

@@ -13,11 +13,11 @@ from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
 from controller.store.endpoint_store import Changed, Endpoint, EndpointKey, Job, Signature, Tally
-from controller.store.lookup import Lookup, Row
 from controller.store.scripts import version_of
+from controller.store.statements import Row, Statement
 from controller.store.tables import endpoint_calls, endpoints, jobs
 
-_BY_KEY = Lookup(
+_BY_KEY = Statement(
     select(endpoints).where(
         or_(endpoints.c.primary_id == bindparam("key_id"), endpoints.c.secondary_id == bindparam("key_id"))
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from controller.model import Outcome, Quotas, Run, Status
 from controller.store import shares
 from controller.store.base import NO_QUOTAS, Added, Idempotent
-from controller.store.lookup import Row
+from controller.store.statements import Hand, Row, Statement
 from controller.store.tables import idempotency_keys, runs
 
 FINAL = [status for status in Status if status.final]
@@ -29,12 +29,17 @@ _QUEUED = (
     .scalar_subquery()
 )
 _NEW = select(*(bindparam(f"new_{name}", type_=runs.c[name].type) for name in _COLUMNS))
-_ADD = insert(runs).from_select(_COLUMNS, _NEW.where(bindparam("most") > _QUEUED))
-"""Made once, as every statement here that a small call waits for: making one costs more than executing it."""
+OF_KEY = Statement(
+    select(idempotency_keys).where(
+        idempotency_keys.c.tenant_id == bindparam("of_tenant"), idempotency_keys.c.key == bindparam("of_key")
+    )
+)
+_ADD_KEY = Statement(insert(idempotency_keys), *Idempotent.model_fields)
+_ADD = Statement(insert(runs).from_select(_COLUMNS, _NEW.where(bindparam("most") > _QUEUED)))
 
 
 def insert_run(
-    db: Connection, run: Run, max_queued: int, idempotent: Idempotent | None, quotas: Quotas = NO_QUOTAS
+    db: Hand, run: Run, max_queued: int, idempotent: Idempotent | None, quotas: Quotas = NO_QUOTAS
 ) -> Added:
     """Add a run and the key of its request, as a part of the caller's transaction. As Store.add_run."""
     if quotas.queued_runs is not None:
@@ -44,19 +49,18 @@ def insert_run(
     if (refused := shares.refused(db, run, quotas)) is not None:
         return refused
     values = {f"new_{column}": value for column, value in _row(run).items()}
-    if db.execute(_ADD, values | {"most": max_queued}).rowcount != 1:
+    if db.count(_ADD, values | {"most": max_queued}) != 1:
         return Added.QUEUE_FULL
     if idempotent is not None:
-        db.execute(insert(idempotency_keys).values(**idempotent.model_dump()))
+        db.count(_ADD_KEY, idempotent.model_dump())
     return Added.ADDED
 
 
-def key_taken(db: Connection, idempotent: Idempotent | None) -> bool:
+def key_taken(db: Hand, idempotent: Idempotent | None) -> bool:
     """Whether a request with this key was accepted before."""
     if idempotent is None:
         return False
-    key = (idempotency_keys.c.tenant_id == idempotent.tenant_id) & (idempotency_keys.c.key == idempotent.key)
-    return bool(db.execute(select(exists(select(idempotency_keys.c.key).where(key)))).scalar())
+    return db.first(OF_KEY, {"of_tenant": idempotent.tenant_id, "of_key": idempotent.key}) is not None
 
 
 def run_of(row: Row) -> Run:

@@ -22,10 +22,10 @@ from sqlalchemy import (
 from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
-from controller.store.lookup import Lookup, Row
 from controller.store.script_store import Named, Removed, ScriptPage, ScriptVersion, ScriptVersionPage
 from controller.store.shares import stored_by
 from controller.store.sql import in_parts
+from controller.store.statements import Hand, Row, Statement
 from controller.store.tables import endpoints, script_tags, script_versions
 
 _ALIVE = script_versions.c.deleted_at.is_(None)
@@ -40,9 +40,9 @@ _TAGGED = select(script_tags.c.version_id).where(
     script_tags.c.name == bindparam("of_name"),
     script_tags.c.tag == bindparam("named"),
 )
-_NEWEST = Lookup(_OF_NAME)
-_BY_NUMBER = Lookup(_OF_NAME.where(script_versions.c.version == bindparam("number")))
-_BY_TAG = Lookup(_OF_NAME.where(script_versions.c.id.in_(_TAGGED)))
+_NEWEST = Statement(_OF_NAME)
+_BY_NUMBER = Statement(_OF_NAME.where(script_versions.c.version == bindparam("number")))
+_BY_TAG = Statement(_OF_NAME.where(script_versions.c.id.in_(_TAGGED)))
 
 
 class SqlScripts:
@@ -69,7 +69,7 @@ class SqlScripts:
             if (db.execute(kept).scalar() or 0) >= max_versions:
                 return None
             more = version.script_bytes + version.bundle_bytes
-            if max_stored_bytes is not None and stored_by(db, version.tenant_id) + more > max_stored_bytes:
+            if max_stored_bytes is not None and stored_by(Hand.of(db), version.tenant_id) + more > max_stored_bytes:
                 return None
             stored = version.model_copy(update={"version": (db.execute(last).scalar() or 0) + 1})
             db.execute(insert(script_versions).values(**_row(stored)))
@@ -173,7 +173,7 @@ def version_of(db: Connection, tenant_id: str, named: Named) -> ScriptVersion | 
     return _version(row) if row else None
 
 
-def _version_lookup(tenant_id: str, named: Named) -> tuple[Lookup, dict[str, Any]]:
+def _version_lookup(tenant_id: str, named: Named) -> tuple[Statement, dict[str, Any]]:
     lookup = _BY_NUMBER if named.version is not None else _BY_TAG if named.tag is not None else _NEWEST
     return lookup, {"of_tenant": tenant_id, "of_name": named.name, "number": named.version, "named": named.tag}
 

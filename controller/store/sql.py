@@ -24,9 +24,9 @@ from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.base import NO_QUOTAS, Added, Backlog, Claim, Idempotent, Page, RunFilter
 from controller.store.database import Database
-from controller.store.lookup import Lookup
-from controller.store.rows import FINAL, ended_with, fitting, insert_run, run_of
+from controller.store.rows import FINAL, OF_KEY, ended_with, fitting, insert_run, run_of
 from controller.store.shares import count_use, may_begin
+from controller.store.statements import Statement
 from controller.store.tables import idempotency_keys, runs
 
 _AT_ONCE = 500
@@ -52,15 +52,11 @@ class SqlStore:
     def add_run(
         self, run: Run, max_queued: int, idempotent: Idempotent | None = None, quotas: Quotas = NO_QUOTAS
     ) -> Added:
-        with self._writing() as db:
+        with self._database.at_hand() as db:
             return insert_run(db, run, max_queued, idempotent, quotas)
 
     def idempotent(self, tenant_id: str, key: str) -> Idempotent | None:
-        query = select(idempotency_keys).where(
-            idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key == key
-        )
-        with self._reading() as db:
-            row = db.execute(query).mappings().first()
+        row = self._database.row(OF_KEY, {"of_tenant": tenant_id, "of_key": key})
         return Idempotent(**row) if row else None
 
     def forget_keys(self, before: datetime) -> int:
@@ -126,8 +122,8 @@ class SqlStore:
 
     def claim(self, run_id: str, claim: Claim, now: datetime, defaults: Quotas = NO_QUOTAS) -> Run | None:
         values = {"run_id": run_id, "started_at": now, "owner": claim.owner, "lease_until": claim.lease_until}
-        with self._writing() as db:
-            row = db.execute(_CLAIM, values).mappings().first() if may_begin(db, run_id, defaults, now) else None
+        with self._database.at_hand() as db:
+            row = db.first(_CLAIM, values) if may_begin(db, run_id, defaults, now) else None
         return run_of(row) if row else None
 
     def renew(self, run_ids: Collection[str], claim: Claim) -> None:
@@ -153,8 +149,8 @@ class SqlStore:
     def finish(self, run_id: str, attempt: int, outcome: Outcome, now: datetime, stored: Stored) -> bool:
         kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
         values = ended_with(outcome, now) | kept | {"run_id": run_id, "of_attempt": attempt}
-        with self._writing() as db:
-            row = db.execute(_FINISH, values).mappings().first()
+        with self._database.at_hand() as db:
+            row = db.first(_FINISH, values)
             if row is not None:
                 count_use(db, row, outcome, now)
             return row is not None
@@ -255,21 +251,26 @@ class SqlStore:
             db.execute(update(runs).where(runs.c.id == run_id).values(output_bytes=larger))
 
 
-# Made once: a small call waits for these, and making one costs more than executing it.
 _THIS = runs.c.id == bindparam("run_id")
-_ONE = Lookup(select(runs).where(_THIS, runs.c.tenant_id == bindparam("of_tenant")))
-_CLAIM = (
+_ONE = Statement(select(runs).where(_THIS, runs.c.tenant_id == bindparam("of_tenant")))
+_CLAIM = Statement(
     update(runs)
     .where(_THIS, runs.c.status == Status.QUEUED)
     .values(status=Status.RUNNING, attempt=runs.c.attempt + 1)
-    .returning(*runs.c)
+    .returning(*runs.c),
+    "started_at",
+    "owner",
+    "lease_until",
 )
-_FINISH = (
+_FINISH = Statement(
     update(runs)
     .where(_THIS, runs.c.status == Status.RUNNING, runs.c.attempt == bindparam("of_attempt"))
-    .returning(runs.c.tenant_id, runs.c.task)
+    .returning(runs.c.tenant_id, runs.c.task),
+    *ended_with(Outcome(status=Status.FAILED), datetime.min),
+    "output_bytes",
+    "log_file_bytes",
 )
-_CANCEL_REQUESTED = Lookup(select(runs.c.cancel_requested).where(_THIS))
+_CANCEL_REQUESTED = Statement(select(runs.c.cancel_requested).where(_THIS))
 _ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
 """What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
 _ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes

@@ -26,8 +26,8 @@ from controller.model import Quotas, Status
 from controller.store import erasure, trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
-from controller.store.lookup import Lookup, Row
 from controller.store.shares import seconds_used, stored_by
+from controller.store.statements import Hand, Row, Statement
 from controller.store.tables import api_keys, runs, tenants, usage_days
 from controller.store.tenant_store import (
     Erased,
@@ -41,8 +41,8 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
-_ONE = Lookup(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
-_SHARES = (
+_ONE = Statement(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
+_SHARES = Statement(
     select(tenants, usage_days.c.run_seconds)
     .outerjoin(usage_days, (usage_days.c.tenant_id == tenants.c.id) & (usage_days.c.day == bindparam("today")))
     .where(
@@ -53,8 +53,8 @@ _SHARES = (
         )
     )
 )
-"""Asked every second, so made once."""
-_PRESENTED = Lookup(
+_DELETING = Statement(select(tenants.c.id).where(tenants.c.deleting_at.is_not(None)))
+_PRESENTED = Statement(
     select(api_keys, *(column.label(_TENANT + column.name) for column in tenants.c))
     .join(tenants, tenants.c.id == api_keys.c.tenant_id)
     .where(api_keys.c.id == bindparam("key_id"))
@@ -193,8 +193,8 @@ class SqlTenants:
             return InUse(
                 queued_runs=counts.get(Status.QUEUED, 0),
                 running_runs=counts.get(Status.RUNNING, 0),
-                run_seconds=seconds_used(db, tenant_id, at),
-                stored_bytes=stored_by(db, tenant_id),
+                run_seconds=seconds_used(Hand.of(db), tenant_id, at),
+                stored_bytes=stored_by(Hand.of(db), tenant_id),
             )
 
     def usage(
@@ -219,8 +219,8 @@ class SqlTenants:
 
     def shares(self) -> list[tuple[Tenant, float]]:
         today = {"today": datetime.now(UTC).date()}
-        with self._reading() as db:
-            return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in db.execute(_SHARES, today).mappings()]
+        rows = self._database.rows(_SHARES, today)
+        return [(_tenant_of(row), row["run_seconds"] or 0.0) for row in rows]
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
@@ -232,8 +232,7 @@ class SqlTenants:
             return _tenant(db, tenant_id)
 
     def deleting(self) -> list[str]:
-        with self._reading() as db:
-            return list(db.execute(select(tenants.c.id).where(tenants.c.deleting_at.is_not(None))).scalars())
+        return [row["id"] for row in self._database.rows(_DELETING, {})]
 
     def live_runs(self, tenant_id: str) -> list[str]:
         live = runs.c.status.in_([Status.QUEUED, Status.RUNNING])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -42,9 +43,15 @@ _SECURITY: dict[str, Any] = {"api_key": {"type": "http", "scheme": "bearer", "be
 _BODIES = (ApiKeyBody, RotateBody, TenantBody, TenantChange, MaintenanceBody)
 
 
+class _App(OpenAPI):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Everything here is: Flask asks it of a dozen functions for each request, and has to look at them."""
+        return func
+
+
 def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
     """The application over a backend; `pepper` keys the API keys' hashes."""
-    app = OpenAPI(
+    app = _App(
         "controller.web",
         info=Info(title="Airlock", version=version("airlock")),
         security_schemes=_SECURITY,

@@ -40,7 +40,7 @@ def identified(backend: Backend, pepper: bytes, key: str) -> Caller:
     TooManyRequests, LoginUnavailable."""
     if backend.people.takes(key):
         return _logged_in(backend, key)
-    found = tenants.authenticate(backend.tenants, pepper, key, now(), backend.settings.quotas())
+    found = tenants.authenticate(backend.tenants, pepper, key, now(), backend.settings.quotas)
     _let_in(backend, found)
     backend.uses.note(found.key_id)
     return caller()
@@ -52,14 +52,14 @@ def _logged_in(backend: Backend, token: str) -> Caller:
     if tenant is None:
         raise Unauthorized("the login's token names a tenant that there is not")
     found = Caller(tenant_id=tenant.id, key_id=person.key_id, scopes=person.scopes)
-    _let_in(backend, tenants.standing(found, tenant, backend.settings.quotas()))
+    _let_in(backend, tenants.standing(found, tenant, backend.settings.quotas))
     return caller()
 
 
 def known_as(backend: Backend, found: Caller) -> Caller:
     """Who was known by another key, an endpoint's; else as `identified`."""
     tenant = backend.tenants.tenant(found.tenant_id)
-    _let_in(backend, tenants.standing(found, tenant, backend.settings.quotas()))
+    _let_in(backend, tenants.standing(found, tenant, backend.settings.quotas))
     return caller()
 
 

@@ -89,16 +89,17 @@ def _submitting(bp: APIBlueprint, backend: Backend) -> None:
 
         With an `Idempotency-Key` that was used before, the run that the first request made.
         """
-        key = idempotency_key(request)
+        key, told = idempotency_key(request), backend.news.told
         with backend.workspaces.stage() as staging:
             submission = receive(request, staging, backend.settings, waits=query.wait > 0)
             accepted = submit_run(backend, auth.caller(), staging, submission, key)
-        return _accepted(backend, *accepted, query.wait)
+        return _accepted(backend, *accepted, query.wait, told)
 
     @bp.post("/<run_id>/rerun", summary="The same again", responses=_ACCEPTED | answers(404, 409, 429, 507))
     def again(path: RunPath, query: WaitQuery, header: CreateHeader) -> tuple[dict[str, Any], int, dict[str, str]]:
         """A new run of the same script with the same inputs, parameters and limits; answered as a submitted one."""
-        return _accepted(backend, *rerun(backend, auth.caller(), path.run_id, idempotency_key(request)), query.wait)
+        key, told = idempotency_key(request), backend.news.told
+        return _accepted(backend, *rerun(backend, auth.caller(), path.run_id, key), query.wait, told)
 
     @bp.post("/<run_id>/cancel", summary="Stop a run", responses={202: RunDocument, **answers(404, 409)})
     def cancel(path: RunPath, query: NoQuery) -> tuple[dict[str, Any], int]:
@@ -138,10 +139,14 @@ def _asking(bp: APIBlueprint, backend: Backend) -> None:
         return run_document(run, runs.position(backend, run))
 
 
-def _accepted(backend: Backend, run: Run, new: bool, wait: float) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """The answer to a request that makes a run: at once, or when the run has ended in time."""
+def _accepted(
+    backend: Backend, run: Run, new: bool, wait: float, told: int
+) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The answer to a request that makes a run: at once, or when the run has ended in time. `told` is how many changes
+    had been when it came.
+    """
     if wait:
         seconds = min(wait, backend.settings.max_wait_seconds)
-        run = runs.wait(backend, auth.caller(), run.id, seconds, body.departure(request.environ))
+        run = runs.wait(backend, auth.caller(), run.id, seconds, body.departure(request.environ), (told, run))
     headers = {"Location": f"/v1/runs/{run.id}"} | ({} if new else {"Idempotency-Replayed": "true"})
     return run_document(run, runs.position(backend, run)), 200 if run.status.final else 202, headers
