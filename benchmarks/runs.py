@@ -26,12 +26,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol
 
 import docker
 import pyarrow as pa
-import requests
+from urllib3 import encode_multipart_formdata
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.containers import ENGINE, of_server, pids_in
@@ -110,18 +111,20 @@ class Airlock:
 
     def call(self, work: str, table: bytes) -> bytes:
         files = {"script": ("script.py", script(work)), "dataframe1": ("table.arrow", table)}
-        run = self._session.post(f"{self.server.url}/v1/runs?wait=60", files=files, timeout=90).json()
+        body, kind = encode_multipart_formdata(files)
+        run = json.loads(self._ask("POST", "/v1/runs?wait=60", body, {"Content-Type": kind}))
         assert run["status"] == "succeeded", run
-        return self._session.get(f"{self.server.url}/v1/runs/{run['id']}/output", timeout=60).content
+        return self._ask("GET", f"/v1/runs/{run['id']}/output")
 
-    @property
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.headers["Authorization"] = f"Bearer {self.server.key}"
-            self._local.session.trust_env = False
-        session: requests.Session = self._local.session
-        return session
+    def _ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+        """With the least of clients: its CPU is counted with the server's."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=90)
+        connection: HTTPConnection = self._local.connection
+        connection.request(method, path, body, {"Authorization": f"Bearer {self.server.key}", **(headers or {})})
+        answer = connection.getresponse()
+        assert answer.status == 200, (answer.status, answer.read())
+        return answer.read()
 
     def cpu_seconds(self) -> float:
         """Of the server's own processes."""

@@ -73,6 +73,7 @@ class OciEngine:
         self._lock = threading.Lock()
         self._epoch = time.time() - time.monotonic()
         forkable = Path(runtime).name in FORKABLE
+        self._made = warm_maker == "launcher" and forkable
         self._warm = self._warm_starts(warm, warm_maker) if warm is not None and warm.size and forkable else None
 
     def _warm_starts(self, policy: WarmPolicy, by: WarmMaker) -> WarmStarts:
@@ -93,7 +94,7 @@ class OciEngine:
         return EngineInfo(
             name="oci",
             version=version,
-            runtime=self._runtime.program,
+            runtime=self._runtime.program + ("+launcher" if self._made else ""),
             cgroup_version=host.cgroup_version,
             cgroup_driver=host.cgroup_driver,
             image_digest=digest,

@@ -491,3 +491,7 @@ class TestMadeOci(TestWarmOci):
     """And with those that forks have made for themselves."""
 
     BY = "launcher"
+
+    def test_the_engine_says_who_makes_its_containers(self, engine, image):
+        """So a receipt does not call a container the runtime's that is not."""
+        assert engine.check(image).runtime == f"{RUNTIME}+launcher"
