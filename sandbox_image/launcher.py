@@ -208,6 +208,7 @@ def take(
         held.callback(os.close, end)
         pid = fork_into(place, own_pid_namespace)
         if pid == 0:
+            forks.clear()  # whose numbers are nothing for a script
             become_runner(given, place, uid, threads, file_bytes)
         held.callback(end_fork, pid)
         place.follow(pid)

@@ -26,7 +26,7 @@ _DEVICES = (
     *(f"c {number} rwm" for number in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "10:200", "136:*")),
 )
 """What runtimes give to every container: no more than to make devices, and to use those that each of them has."""
-_UNIFIED = {"memory", "pids", "cpu"}
+_BOUNDED = {"memory", "pids", "cpu"}
 
 
 @dataclass(frozen=True)
@@ -195,19 +195,23 @@ def oci_place(name: str, driver: str) -> str:
     return f"{parent_name(driver).strip('/')}/{name}"
 
 
-def create(place: str, resources: dict[str, Any]) -> None:
-    """A cgroup in each hierarchy that is mounted, with these bounds, in an OCI document's words. OSError.
+def create(place: str, resources: dict[str, Any], version: str) -> None:
+    """A cgroup in each hierarchy that is mounted, with these bounds, in an OCI document's words.
 
-    What is above it is there: a runtime has made a container beside it, or around it.
+    OSError, also where a bound would hold nowhere.
     """
+    bound: set[str] = set()
     for directory, unified, controllers in _hierarchies_of(place):
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
         os.mkdir(directory, 0o755)
-        if unified:
+        if unified and version == "2":
             _bind(directory, _unified_bounds(resources))
+            bound |= _BOUNDED
             continue
         for controller, files in _bounds(resources).items():
             if controller in controllers:
                 _bind(directory, files)
+                bound.add(controller)
         if "cpuset" in controllers:  # an empty one takes nobody in
             above = os.path.dirname(directory)
             _bind(directory, {name: _read(f"{above}/{name}") for name in ("cpuset.cpus", "cpuset.mems")})
@@ -215,6 +219,8 @@ def create(place: str, resources: dict[str, Any]) -> None:
             _write(f"{directory}/devices.deny", "a")
             for device in _DEVICES:
                 _write(f"{directory}/devices.allow", device)
+    if bound != _BOUNDED:
+        raise OSError(f"no hierarchy has {sorted(_BOUNDED - bound)}")
 
 
 def make_room(place: str, resources: dict[str, Any]) -> None:
@@ -229,21 +235,20 @@ def make_room(place: str, resources: dict[str, Any]) -> None:
             os.mkdir(leaf, 0o755)
             for pid in _read(f"{directory}/cgroup.procs").split():
                 _write(f"{leaf}/cgroup.procs", pid)
-            offered = set(_read(f"{directory}/cgroup.controllers").split())
-            _write(f"{directory}/cgroup.subtree_control", " ".join(f"+{one}" for one in offered & _UNIFIED))
+            _write(f"{directory}/cgroup.subtree_control", " ".join(f"+{one}" for one in sorted(_BOUNDED)))
             _bind(leaf, _unified_bounds(resources))
 
 
 def _hierarchies_of(place: str) -> Iterator[tuple[str, bool, set[str]]]:
-    """Where a cgroup is in each hierarchy, whether version 2 has the bounds there, and its controllers."""
+    """Where a cgroup is in each hierarchy, whether that is version 2's, and its controllers.
+
+    Each once: some hosts have one mounted at two places.
+    """
+    known = set()
     for root, mount, kind, controllers in list(hierarchies()):
-        if root == "/":
-            yield f"{mount}/{place}", kind == "cgroup2" and _bounds_there(mount), controllers
-
-
-def _bounds_there(mount: str) -> bool:
-    """Not where version 1 has the controllers, and this one is there for names only."""
-    return set(_read(f"{mount}/cgroup.controllers").split()) >= _UNIFIED
+        if root == "/" and (which := (kind, frozenset(controllers))) not in known:
+            known.add(which)
+            yield f"{mount}/{place}", kind == "cgroup2", controllers
 
 
 def _bounds(resources: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -314,10 +319,11 @@ def directories(place: str) -> list[str]:
 
 def _below(path: str) -> list[str]:
     """The cgroups in one, which is seldom that of a container with containers in it."""
-    if os.stat(path).st_nlink <= 2:  # its own two names, and one for each that is in it
-        return []
-    with os.scandir(path) as entries:
-        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    with suppress(FileNotFoundError):  # systemd may have removed it
+        if os.stat(path).st_nlink > 2:  # its own two names, and one for each that is in it
+            with os.scandir(path) as entries:
+                return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
 
 
 def _members(places: list[str]) -> set[int]:
@@ -334,14 +340,37 @@ def procs_files(pid: int) -> list[str]:
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
     found, mounts = [], list(hierarchies())
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
+    for controllers, path in _places_of(pid):
         for root, mount, kind, options in mounts:
-            wanted = kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
-            if wanted and root == "/":
+            if root == "/" and _has(kind, options, controllers):
                 found.append(f"{mount}/{path.strip('/')}/cgroup.procs")
                 break
     return found
+
+
+def is_in(pid: int, place: str) -> bool:
+    """Whether a process is in the cgroup at this place in each hierarchy that is mounted. OSError when it is gone."""
+    mounts = list(hierarchies())
+    return all(
+        path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in mounts)
+        for controllers, path in _places_of(pid)
+    )
+
+
+def names(text: str, mark: str) -> bool:
+    """Whether this /proc/PID/cgroup is of a process in the container with this name or id."""
+    parts = {part for line in text.splitlines() for part in line.split("/")}
+    return not parts.isdisjoint((mark, f"docker-{mark}.scope", f"airlock-{mark}.scope"))
+
+
+def _places_of(pid: int) -> list[tuple[str, str]]:
+    """Controllers of a hierarchy, and the place in it."""
+    lines = _read(f"/proc/{pid}/cgroup").splitlines()
+    return [(controllers, path) for _, controllers, path in (line.split(":", 2) for line in lines)]
+
+
+def _has(kind: str, options: set[str], controllers: str) -> bool:
+    return kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
 
 
 def hierarchies() -> Iterator[tuple[str, str, str, set[str]]]:

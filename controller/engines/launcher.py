@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from controller.engines.base import STDERR, STDOUT
-from controller.engines.cgroup import procs_files
+from controller.engines.cgroup import names, procs_files
 from controller.errors import EngineError
 
 SOCKET = "launcher.sock"
@@ -51,13 +51,13 @@ class Init:
 
     @classmethod
     def of(cls, pid: int, mark: str) -> Self:
-        """The process that Docker named, if it is the one: its cgroup's path holds `mark`. NoFork."""
+        """The process that Docker named, if it is the one: it is in a cgroup of this name. NoFork."""
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as e:
             raise NoFork(f"the container's first process is not to be seen: {e}") from e
         with suppress(OSError):
-            if mark in Path(f"/proc/{pid}/cgroup").read_text():
+            if names(read_proc(pid, "cgroup"), mark):
                 return cls(pid, pidfd)
         os.close(pidfd)
         raise NoFork("the container's first process is not in the container's cgroup")
@@ -227,7 +227,7 @@ class Launcher:
 
     def usable(self) -> bool:
         """Whether it still can be asked."""
-        return self._socket.fileno() >= 0
+        return self._socket.fileno() >= 0 and not self.wait(0)
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within this time."""

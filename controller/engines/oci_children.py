@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from controller.engines.cgroup import names
 from controller.engines.launcher import Init
 from controller.engines.uids import FIRST_UID, UIDS
 from controller.errors import EngineError
@@ -50,12 +51,12 @@ class ChildInit(Init):
     def end(cls, pid: int, mark: str) -> None:
         """Kill a container's first process whoever's child it is, and collect it if it is ours. OSError.
 
-        Only if it still is the one: its cgroup's path holds `mark`.
+        Only if it still is the one: it is in a cgroup of this name.
         """
         with suppress(ProcessLookupError):
             init = cls(pid, os.pidfd_open(pid))
             try:
-                if mark in Path(f"/proc/{pid}/cgroup").read_text():
+                if names(Path(f"/proc/{pid}/cgroup").read_text(), mark):
                     init.kill()
                     init.wait(_END_SECONDS)
                     init.collect()

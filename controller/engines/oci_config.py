@@ -101,7 +101,8 @@ def launcher_config(
     names = [*LAUNCHER_CAPABILITIES, *(MAKING_CAPABILITIES if makes else ())]
     able = {kind: [f"CAP_{name}" for name in names] for kind in ("bounding", "effective", "permitted")}
     holds_forks = makes and host.cgroup_version == "2"
-    bounds = {"cpu": {"shares": MAKING_CPU_SHARES}} if holds_forks else launcher_bounds(host)
+    # Without a word of ours systemd would bound the tasks of all its forks together.
+    bounds = {"cpu": {"shares": MAKING_CPU_SHARES}, "pids": {"limit": -1}} if holds_forks else launcher_bounds(host)
     linux = _linux(name, launcher_profile(makes=makes), bounds, host)
     return {
         "ociVersion": "1.0.2",

@@ -8,6 +8,7 @@ compared with the document. The fork's part: sandbox_image/launcher_world.py. Wh
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 from collections.abc import Container, Iterator
@@ -21,15 +22,15 @@ from controller.engines.cgroup import CgroupReader
 from controller.engines.launcher import NAMESPACES, Init, NoFork, read_proc, status_of
 from controller.engines.oci_children import ChildInit
 from controller.engines.oci_runtime import Runtime, counters_of
-from controller.errors import EngineError
 
 _END_SECONDS = 10.0
 _OPEN_TREE = 428
 _CLONE, _CLOEXEC, _HERE = 1, os.O_CLOEXEC, -100
 _WALLS = {"ro", "nosuid", "nodev", "noexec"}
 """Of a mount's options, those that keep something out; a container may have more of them than were asked for."""
-_KINDS = {"bind": None, "cgroup": None}
-"""Of file systems whose kind the document does not tell: the host's own; and one or more of the cgroups'."""
+_MORE = {"/dev": {"ro", "noexec"}}
+"""That the fork adds to what the document asks for: the devices' times are nobody's to set."""
+_NULL = os.makedev(1, 3)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,10 +62,17 @@ class MadeContainer:
                 for path in cgroup.directories(self.cgroups):
                     descriptors.append(os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
                     held.callback(os.close, descriptors[-1])
-                document = (self.runtime.bundle(self.name) / "config.json").read_bytes()
             except OSError as e:
                 raise NoFork(f"a container cannot be prepared: {e}") from e
-            yield descriptors, document
+            yield descriptors, self._document()
+
+    def _document(self) -> bytes:
+        """What the fork has to know, and nothing of this server: its script could find it in its memory."""
+        linux = {name: self.config["linux"].get(name, []) for name in ("maskedPaths", "readonlyPaths", "uidMappings")}
+        mounts = [{name: one[name] for name in ("destination", "type", "options")} for one in self.config["mounts"]]
+        profile = self.config["process"].get("apparmorProfile")
+        document = {"hostname": self.config["hostname"], "mounts": mounts, "linux": linux}
+        return json.dumps(document | {"process": {"apparmorProfile": profile}}).encode()
 
     def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
         init = ChildInit.of(pid, self.name)
@@ -73,6 +81,8 @@ class MadeContainer:
             held.callback(init.kill)
             try:
                 self._look_at(pid, uid, launcher_pid)
+                if init.wait(0):
+                    raise NoFork("the fork has ended meanwhile")  # what was looked at may have been another one
                 (self.runtime.bundle(self.name) / "pid").write_text(str(pid))
             except OSError as e:
                 raise NoFork(f"the fork cannot be looked at: {e}") from e
@@ -97,7 +107,7 @@ class MadeContainer:
         """NoFork, OSError."""
         self._look_at_namespaces(pid, launcher_pid)
         self._look_at_mounts(pid)
-        if any(line.split(":", 2)[2] != f"/{self.cgroups}" for line in read_proc(pid, "cgroup").splitlines()):
+        if not cgroup.is_in(pid, self.cgroups):
             raise NoFork("the fork is not in all of the container's cgroups")
         if _limits(pid) != _limits(launcher_pid) | _asked_limits(self.config):
             raise NoFork("the fork's limits are not those that were asked for")
@@ -134,26 +144,35 @@ class MadeContainer:
         _expect(mounts, "/", {"ro"})
         same = [("/", str(self.image))]
         for one in self.config["mounts"]:
-            kind = None if one["destination"] in linux["maskedPaths"] else _KINDS.get(one["type"], one["type"])
-            _expect(mounts, one["destination"], _WALLS & set(one["options"]), kind)
-            if one["type"] == "bind":
-                same.append((one["destination"], one["source"]))
+            place, kind = one["destination"], one["type"]
+            _expect(mounts, place, _WALLS & set(one["options"]) | _MORE.get(place, set()))
+            if kind == "bind":
+                same.append((place, one["source"]))
+            elif kind != "cgroup" and place not in linux["maskedPaths"]:
+                _expect(mounts, place, {kind})
+            if kind == "tmpfs":
+                _look_at_bounds(root + place, one["options"])
         for inside, outside in same:
             if not os.path.samestat(os.stat(root + inside), os.stat(outside)):
                 raise NoFork(f"{inside} of the fork is not {outside}")
         for path in (*linux["maskedPaths"], *linux["readonlyPaths"]):
             if path in mounts or os.path.lexists(root + path):
                 _expect(mounts, path, {"ro"})
+                if path in linux["maskedPaths"] and not _is_nothing(root + path):
+                    raise NoFork(f"{path} of the fork is not masked")
         known = {"/", *(one["destination"] for one in self.config["mounts"])}
         known |= {*linux["maskedPaths"], *linux["readonlyPaths"]}
         for path in mounts:
-            if path not in known and os.path.dirname(path) != "/sys/fs/cgroup":
+            if os.path.dirname(path) == "/sys/fs/cgroup":
+                _expect(mounts, path, {*_WALLS, "cgroup"})
+            elif path not in known:
                 raise NoFork(f"something is mounted at {path}")
 
 
 def prepare(runtime: Runtime, name: str, config: dict[str, Any], image: Path, launcher: str) -> MadeContainer:
-    """All of a container but its processes, which this launcher is to make. EngineError; then `Runtime.remove` what
-    there may be.
+    """All of a container but its processes, which this launcher is to make.
+
+    NoFork, EngineUnavailable; then `Runtime.remove` what there may be.
     """
     # The filter is the launcher's, which a runtime has made from the same profile.
     config = config | {"linux": {key: value for key, value in config["linux"].items() if key != "seccomp"}}
@@ -162,9 +181,9 @@ def prepare(runtime: Runtime, name: str, config: dict[str, Any], image: Path, la
     place = own if host.cgroup_version == "1" else f"{cgroup.oci_place(launcher, host.cgroup_driver)}/{name}"
     runtime.new_bundle(name, config, place)
     try:
-        cgroup.create(place, config["linux"]["resources"])
+        cgroup.create(place, config["linux"]["resources"], host.cgroup_version)
     except OSError as e:
-        raise EngineError(f"a container's cgroups cannot be made: {e}") from e
+        raise NoFork(f"a container's cgroups cannot be made: {e}") from e
     return MadeContainer(runtime, name, config, image, place, counters_of(name, runtime))
 
 
@@ -193,8 +212,24 @@ def _mounts_of(pid: int, *, twice: Container[str]) -> dict[str, set[str]]:
     return found
 
 
-def _expect(mounts: dict[str, set[str]], path: str, walls: set[str], kind: str | None = None) -> None:
-    wanted = walls if kind is None else {*walls, kind}
+def _look_at_bounds(place: str, options: list[str]) -> None:
+    """Of a file system in memory: its bytes and files, and whose it is. NoFork, OSError."""
+    asked = dict(option.split("=") for option in options if "=" in option)
+    found, owner = os.statvfs(place), os.stat(place)
+    size = asked["size"]
+    pages = -(-(int(size[:-1]) << 10 if size.endswith("k") else int(size)) // found.f_frsize)
+    if found.f_blocks != pages or found.f_files != int(asked.get("nr_inodes", found.f_files)):
+        raise NoFork(f"the file system at {place} holds {found.f_blocks} pages and {found.f_files} files")
+    if (owner.st_uid, oct(owner.st_mode & 0o7777)) != (int(asked.get("uid", 0)), oct(int(asked["mode"], 8))):
+        raise NoFork(f"{place} is of user {owner.st_uid}, with mode {oct(owner.st_mode)}")
+
+
+def _is_nothing(path: str) -> bool:
+    """An empty directory, or /dev/null."""
+    return os.listdir(path) == [] if os.path.isdir(path) else os.stat(path).st_rdev == _NULL
+
+
+def _expect(mounts: dict[str, set[str]], path: str, wanted: set[str]) -> None:
     if not wanted <= mounts.get(path, set()):
         raise NoFork(f"the mount at {path} is {sorted(mounts.get(path, []))}, and lacks some of {sorted(wanted)}")
 

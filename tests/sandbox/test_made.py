@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import SLEEPER, container_of, ended, lives, serving, status_of, submit, wait_for_log, with_engine
+from sandbox import SLEEPER, container_of, ended, lives, serving, status_of, submit, table, wait_for_log, with_engine
 from test_parity import from_outside, within
-from test_warm_fork import identities
+from test_warm_fork import CANARY_HUNT, identities
 
 from controller.config import Settings
+from controller.engines import cgroup
 from controller.engines.launcher import Launcher, NoFork
 from controller.engines.oci_children import adopt
 from controller.engines.oci_host import read_host
@@ -203,6 +204,24 @@ def _devices_on(path: str) -> Told:
     return change
 
 
+def _unbounded(path: str, option: str) -> Told:
+    def change(document: dict[str, Any], given: list[int]) -> list[int]:
+        (mount,) = (one for one in document["mounts"] if one["destination"] == path)
+        mount["options"] = [one for one in mount["options"] if not one.startswith(option)]
+        return given
+
+    return change
+
+
+def _only_read_only(path: str) -> Told:
+    def change(document: dict[str, Any], given: list[int]) -> list[int]:
+        document["linux"]["maskedPaths"].remove(path)
+        document["linux"]["readonlyPaths"].append(path)
+        return given
+
+    return change
+
+
 def _without_bounds(document: dict[str, Any], given: list[int]) -> list[int]:
     (work,) = (one for one in document["mounts"] if one["destination"] == "/work")
     work["type"], work["options"] = "ramfs", ["nosuid", "nodev", "mode=0700"]
@@ -243,6 +262,12 @@ WRONG: dict[str, tuple[Told, str]] = {
     "inputs that can be written": (_writable, "mount at /in"),
     "devices where there are none": (_devices_on("/work"), "mount at /work"),
     "a file system without bounds": (_without_bounds, "not sealed|mount at /work"),
+    "a working directory of any size": (_unbounded("/work", "size="), "file system at .*/work holds"),
+    "any number of files": (_unbounded("/work", "nr_inodes="), "file system at .*/work holds"),
+    "shared memory of any size": (_unbounded("/dev/shm", "size="), "file system at .*/dev/shm holds"),
+    "a working directory for all": (_unbounded("/work", "mode="), "/work is of user"),
+    "a file that is read-only, and can be read": (_only_read_only("/proc/version"), "/proc/version .* is not masked"),
+    "a directory that is read-only, and can be read": (_only_read_only("/sys/class"), "/sys/class .* is not masked"),
     "a file that is not masked": (_bare("/proc/version"), "mount at /proc/version"),
     "a directory that is not masked": (_bare("/sys/class"), "mount at /sys/class"),
     "sysctls that can be written": (_writable_sysctls, "mount at /proc/sys"),
@@ -289,6 +314,51 @@ def test_a_fork_with_other_limits_is_refused(
 
     with pytest.raises(NoFork, match="limits"):
         workshop.container(kind, generation)
+
+
+@pytest.mark.parametrize("controller", ["memory", "pids", "cpu"])
+def test_a_container_without_a_bound_is_refused(
+    workshop: Workshop, generation: Generation, kind: Kind, monkeypatch: pytest.MonkeyPatch, controller: str
+) -> None:
+    """On a host that does not show the hierarchy to the server, as when it is mounted nowhere."""
+    hierarchies = cgroup.hierarchies
+    monkeypatch.setattr(cgroup, "hierarchies", lambda: [one for one in hierarchies() if controller not in one[3]])
+
+    with pytest.raises(NoFork, match=f"no hierarchy has .*{controller}" if read_host().cgroup_version == "1" else ""):
+        workshop.container(kind, generation)
+
+
+def test_a_hierarchy_that_is_mounted_twice_is_one(
+    workshop: Workshop, generation: Generation, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by those who want version 2 at a place that they know, on any host."""
+    hierarchies = cgroup.hierarchies
+    monkeypatch.setattr(cgroup, "hierarchies", lambda: [one for one in hierarchies() for _ in range(2)])
+
+    one = workshop.container(kind, generation)
+
+    assert one.fork.waits()
+    one.remove()
+
+
+def test_a_launcher_that_has_died_is_not_usable(workshop: Workshop, generation: Generation) -> None:
+    """It is known at once, not when it is asked next."""
+    assert generation.launcher.usable()
+
+    os.kill(generation.launcher.peer, signal.SIGKILL)
+
+    assert generation.launcher.wait(5)
+    assert (generation.launcher.usable(), generation.worn()) == (False, True)
+
+
+def test_the_memory_of_a_fork_names_no_server(made: RunningServer) -> None:
+    """The document that a container was made from tells its script nothing of who asked for it."""
+    script = CANARY_HUNT.replace("bytes.fromhex(", "").replace('["needle"][0])[::-1]', '["needle"][0].encode()[::-1]')
+    needle = json.dumps([{"needle": made.instance[::-1]}]).encode()
+
+    found = table(made, made.submit(script, files={"dataframe1": ("n.json", needle, "application/json")}))
+
+    assert found["found"][0] <= 2, "its own copies of what it looks for, and no more"
 
 
 def test_what_was_asked_for_is_accepted(workshop: Workshop, generation: Generation, kind: Kind) -> None:

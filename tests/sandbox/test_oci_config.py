@@ -147,7 +147,8 @@ def test_on_cgroup_version_2_a_launcher_whose_forks_make_containers_holds_them_a
     host = arguments() | {"host": replace(HOST, cgroup_version="2")}
     able, other = (launcher_config("name", Path("/data"), **host, makes=makes)["linux"] for makes in (True, False))
 
-    assert set(able["resources"]) == {"devices", "cpu"}
+    assert able["resources"].keys() == {"devices", "cpu", "pids"}
+    assert able["resources"]["pids"] == {"limit": -1}, "systemd has a limit of its own for all else"
     assert other["resources"]["memory"]["limit"] == launcher_bounds(host["host"])["memory"]["limit"] == 1 << 30
 
 
