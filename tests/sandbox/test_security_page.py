@@ -35,7 +35,7 @@ def promises_tested() -> set[str]:
 
 def named_elsewhere() -> set[str]:
     """The page names tests of other directories too, where a tenant meets the API."""
-    files = [path for name in ("web", "contract", "unit", "acceptance") for path in (HERE.parent / name).glob("*.py")]
+    files = [path for name in ("web", "contract", "unit", "acceptance") for path in (HERE.parent / name).rglob("*.py")]
     trees = [ast.walk(ast.parse(path.read_text())) for path in files]
     return {node.name for tree in trees for node in tree if isinstance(node, ast.FunctionDef)}
 
