@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +79,7 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     adopt()
     instance, runtime = new_id("srv"), Runtime("runc", read_host())
     users = UserNamespaces("on", runtime, UidPool(), instance)
-    maker = OciMaker(runtime, Images(unpacked_images()), users, instance, lambda: 2.0**31, 60, "launcher")
+    maker = OciMaker(runtime, Images(unpacked_images()), users, instance, time.time, 60, "launcher")
     yield Workshop(maker, tmp_path / "warm", UidPool())
     assert of_server("oci", instance) == []
 
