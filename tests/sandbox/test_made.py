@@ -321,11 +321,15 @@ def test_a_fork_with_other_limits_is_refused(
 def test_a_container_without_a_bound_is_refused(
     workshop: Workshop, generation: Generation, kind: Kind, monkeypatch: pytest.MonkeyPatch, controller: str
 ) -> None:
-    """On a host that does not show the hierarchy to the server, as when it is mounted nowhere."""
-    hierarchies = cgroup.hierarchies
-    monkeypatch.setattr(cgroup, "hierarchies", lambda: [one for one in hierarchies() if controller not in one[3]])
+    """On a host that has no such hierarchy; or, on version 2, none at all."""
+    hierarchies = cgroup._hierarchies_of
 
-    with pytest.raises(NoFork, match=f"no hierarchy has .*{controller}" if read_host().cgroup_version == "1" else ""):
+    def without(place: str) -> list[tuple[str, bool, set[str]]]:
+        bounds = {"memory", "pids", "cpu"} if read_host().cgroup_version == "2" else set()
+        return [one for one in hierarchies(place) if controller not in one[2] | (bounds if one[1] else set())]
+
+    monkeypatch.setattr(cgroup, "_hierarchies_of", without)
+    with pytest.raises(NoFork, match=f"no hierarchy has .*{controller}"):
         workshop.container(kind, generation)
 
 
