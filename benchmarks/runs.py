@@ -47,6 +47,8 @@ GROUPED = (
     "frame = frame.groupby('c0', as_index=False).sum()",
     {f"c{n}": [(row * (n + 7)) % 100 for row in range(100_000)] for n in range(10)},
 )
+IDLE_SECONDS = 1.0
+"""After which a connection is not used again: the server may have closed it."""
 ARROW = "application/vnd.apache.arrow.file"
 
 
@@ -118,8 +120,10 @@ class Airlock:
 
     def _ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
         """With the least of clients: its CPU is counted with the server's."""
-        if not hasattr(self._local, "connection"):
+        now = time.monotonic()
+        if now - getattr(self._local, "used", 0.0) > IDLE_SECONDS:
             self._local.connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=90)
+        self._local.used = now
         connection: HTTPConnection = self._local.connection
         connection.request(method, path, body, {"Authorization": f"Bearer {self.server.key}", **(headers or {})})
         answer = connection.getresponse()
