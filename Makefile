@@ -30,7 +30,7 @@ serve: image  ## start the server; the first time it prints an API key, once
 
 test: image  ## every test, in real containers
 	scripts/set-up tests
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 5 -r R
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 5 --rerun-show-tracebacks -r R
 
 test-crash: image  ## 200 kills of the server, Docker and containers, under load; about half an hour
 	scripts/set-up tests

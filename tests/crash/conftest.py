@@ -1,4 +1,4 @@
-"""The private daemon of the crash tests."""
+"""The private daemon of the crash tests: one for all of them, and there at the beginning of each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import pytest
 from tests.crash.daemon import PrivateDocker
 
 
+@pytest.fixture
+def private_docker(_one_daemon: PrivateDocker) -> PrivateDocker:
+    """A daemon that may be killed, with the sandbox image in it. A test that failed may have left it stopped."""
+    _one_daemon.options = []
+    _one_daemon.start()
+    return _one_daemon
+
+
 @pytest.fixture(scope="session")
-def private_docker() -> Iterator[PrivateDocker]:
-    """A daemon that may be killed, with the sandbox image in it."""
+def _one_daemon() -> Iterator[PrivateDocker]:
     bridge = Path("/sys/class/net/docker0")
     before, daemon = bridge.exists(), PrivateDocker()
     try:

@@ -27,6 +27,9 @@ from tests.running import until
 ROOT = Path(__file__).parents[2]
 STORAGE = ROOT / ".build" / "crash-docker"
 IMAGE = os.environ.get("AIRLOCK_IMAGE", "airlock-sandbox:latest")
+START_SECONDS = 180
+STOP_SECONDS = 120
+"""Of a machine with much to do: a daemon that starts or ends first ends the containers that it finds."""
 
 
 @dataclass
@@ -97,11 +100,11 @@ class PrivateDocker:
             "--ip6tables=false",
             *self.options,
         ]
-        for _ in range(3):  # the script waits half a minute, which is little on a machine with much to do
-            done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True)
-            if done.returncode == 0:
-                return
-        raise AssertionError(f"the private Docker daemon did not start:\n{done.stderr}")
+        deadline = time.monotonic() + START_SECONDS
+        while (done := subprocess.run(command, env=os.environ | self.environment, capture_output=True)).returncode:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the private Docker daemon did not start:\n{done.stderr.decode()}")
+            time.sleep(1)  # one that was told to end may still be at it, and no second one begins beside it
 
     def kill(self) -> None:
         """kill -9 of the daemon alone: containerd, its shims and the containers live on, as after a fault of its."""
@@ -115,7 +118,7 @@ class PrivateDocker:
         """SIGTERM, as `systemctl stop docker`: the daemon ends its containers, then containerd and itself."""
         pid = self.pid
         os.kill(pid, signal.SIGTERM)
-        assert until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), 60)
+        assert until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), STOP_SECONDS)
         self.starts.alive.clear()
 
     def load_image(self) -> float:
