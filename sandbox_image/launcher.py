@@ -22,7 +22,9 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -82,8 +84,11 @@ class Place(Protocol):
     def choose(self) -> None:
         """Have the next child be in its pid namespace."""
 
-    def follow(self, pid: int) -> None:
-        """What is left for the parent to do."""
+    def question(self) -> socket.socket | None:
+        """In the parent: where the fork will ask for something, if it will."""
+
+    def answer(self, pid: int, question: socket.socket) -> None:
+        """In the parent, when the fork has asked, or has ended: give it what it asks for.  OSError."""
 
     def enter(self) -> bool:
         """In the fork: into all other namespaces. Whether the users there are not the launcher's."""
@@ -161,27 +166,75 @@ def use_large_pages() -> None:
                 _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
+class Forks:
+    """What the launcher waits for: by descriptor, what is to be done when there is something to read."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control.fileno()
+        self._steps: dict[int, Callable[[], None]] = {}
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    def add(self, pid: int, place: Place, end: int) -> None:
+        """Watch a fork, and tell `end` how it ended.  OSError."""
+        pidfd, question = os.pidfd_open(pid), place.question()
+
+        def ended() -> None:
+            if question is not None and self._forget(question.fileno()):
+                question.close()  # a number may be another's when its process is collected
+            hand_on(pidfd, pid, end)
+
+        def asked(question: socket.socket) -> None:
+            with suppress(OSError), question:  # a fork that finds no answer says so, and ends
+                place.answer(pid, question)
+
+        self._wait_for(pidfd, ended)
+        if question is not None:
+            self._wait_for(question.fileno(), partial(asked, question))
+
+    def clear(self) -> None:
+        """In a fork: the numbers are nothing for a script."""
+        self._steps.clear()
+
+    def wait(self) -> bool:
+        """Do whatever is to be done; whether the controller has something to say, or has gone.
+
+        The steps only close descriptors, so that none of a number that was seen ready becomes another meanwhile.
+        """
+        ready = [descriptor for descriptor, _ in self._poll.poll()]
+        for descriptor in ready:
+            if (step := self._forget(descriptor)) is not None:
+                step()
+        return self._control in ready
+
+    def leave(self) -> None:
+        """The controller has gone: nothing more comes from it."""
+        self._poll.unregister(self._control)
+
+    def _wait_for(self, descriptor: int, step: Callable[[], None]) -> None:
+        self._steps[descriptor] = step
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _forget(self, descriptor: int) -> Callable[[], None] | None:
+        if step := self._steps.pop(descriptor, None):
+            self._poll.unregister(descriptor)
+        return step
+
+
 def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
     """Fork for the controller, and hand on how forks ended; when it has gone, until the last of them has."""
-    forks: dict[int, tuple[int, int]] = {}  # by pidfd: the pid, and where its wait status goes
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    asked = True
-    while asked or forks:
-        for ready, _ in poll.poll():
-            if ready == control.fileno():
-                message, given = receive(control)
-                if message:
-                    answer, fork = take(message, given, own_pid_namespace, forks)
-                    if fork is not None:
-                        poll.register(fork, select.POLLIN)
-                    control.send(answer)
-                else:
-                    asked = False
-                    poll.unregister(control)
+    forks, there = Forks(control), True
+    while there or forks:
+        if forks.wait():
+            message, given = receive(control)
+            if message:
+                control.send(take(message, given, own_pid_namespace, forks))
             else:
-                poll.unregister(ready)
-                hand_on(ready, *forks.pop(ready))
+                there = False
+                forks.leave()
     os._exit(0)
 
 
@@ -195,10 +248,8 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return message, given.tolist()
 
 
-def take(
-    message: bytes, given: list[int], own_pid_namespace: int, forks: dict[int, tuple[int, int]]
-) -> tuple[bytes, int | None]:
-    """Fork for one request; gives the answer, and the pidfd when there is a fork."""
+def take(message: bytes, given: list[int], own_pid_namespace: int, forks: Forks) -> bytes:
+    """Fork for one request; gives the answer."""
     number, pid, held = 0, 0, ExitStack()
     try:
         number, uid, threads, file_bytes = REQUEST.unpack(message[: REQUEST.size])
@@ -208,20 +259,18 @@ def take(
         held.callback(os.close, end)
         pid = fork_into(place, own_pid_namespace)
         if pid == 0:
-            forks.clear()  # whose numbers are nothing for a script
+            forks.clear()
             become_runner(given, place, uid, threads, file_bytes)
         held.callback(end_fork, pid)
-        place.follow(pid)
-        pidfd = os.pidfd_open(pid)
-        forks[pidfd] = (pid, end)
+        forks.add(pid, place, end)
         held.pop_all()
     except Exception as error:
         held.close()
-        return ANSWER.pack(number, -(getattr(error, "errno", None) or errno.EPROTO)), None
+        return ANSWER.pack(number, -(getattr(error, "errno", None) or errno.EPROTO))
     finally:
         for descriptor in given:
             os.close(descriptor)
-    return ANSWER.pack(number, pid), pidfd
+    return ANSWER.pack(number, pid)
 
 
 class Standing:
@@ -234,8 +283,11 @@ class Standing:
     def choose(self) -> None:
         _join(self._namespaces["pid"], "pid")
 
-    def follow(self, pid: int) -> None:
-        pass
+    def question(self) -> None:
+        return None
+
+    def answer(self, pid: int, question: socket.socket) -> None:
+        """It does not ask."""
 
     def enter(self) -> bool:
         own_user = os.stat("/proc/self/ns/user")

@@ -13,7 +13,6 @@ import ctypes
 import fcntl
 import json
 import os
-import select
 import socket
 import stat
 import struct
@@ -34,7 +33,6 @@ _LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 _CALLS = {"x86_64": (155, 429), "aarch64": (41, 429)}
 """The numbers of pivot_root and move_mount, for which the C library has no names."""
 _SET_FLAGS, _UP = 0x8914, 1
-_MAPPING_SECONDS = 5
 _STAGE = "/work"
 """Where the new root is laid out: a directory that every image has. On it lies a mount before anything is changed."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,35 +49,39 @@ class Made:
         self._trees, self.cgroups = given[:binds], given[binds:]
         self._users: list[dict[str, int]] = self._asked["linux"].get("uidMappings", [])
         self._map = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in self._users)
-        self._ours, self._theirs = socket.socketpair()
+        self._ours, self._theirs = socket.socketpair() if self._users else (None, None)
 
     def choose(self) -> None:
         """Have the next child be the first process of a new pid namespace."""
         _check(_libc.unshare(_NEW_PID), "unshare pid")
 
-    def follow(self, pid: int) -> None:
-        """In the parent: write who the users are, when the fork has its user namespace; nobody in that one may."""
-        self._theirs.close()
-        with self._ours:
-            # One that fails before says why by itself; one that dwells finds nobody, and fails.
-            if self._users and select.select([self._ours], [], [], _MAPPING_SECONDS)[0] and self._ours.recv(1):
-                for kind in ("uid", "gid"):
-                    with open(f"/proc/{pid}/{kind}_map", "w") as file:
-                        file.write(self._map)
-                self._ours.send(b"m")
+    def question(self) -> socket.socket | None:
+        """In the parent: where the fork will say that it has its user namespace, whose users it may not name itself."""
+        if self._theirs:
+            self._theirs.close()  # or the fork's end would never be seen
+        return self._ours
+
+    def answer(self, pid: int, question: socket.socket) -> None:
+        """In the parent, when the fork has said so, or has failed: write down who the users are. OSError."""
+        if question.recv(1):
+            for kind in ("uid", "gid"):
+                with open(f"/proc/{pid}/{kind}_map", "w") as file:
+                    file.write(self._map)
+            question.send(b"m")
 
     def enter(self) -> bool:
         """In the fork, a member of its cgroups: make the container around it. Whether it has users of its own.
 
         OSError.
         """
-        self._ours.close()  # or its end would never be seen
+        if self._ours:
+            self._ours.close()  # or the launcher's end would never be seen
         _check(_libc.unshare(_NEW), "unshare")
         self._lay_out()
         name = os.fsencode(self._asked["hostname"])
         _check(_libc.sethostname(name, len(name)), "sethostname")
         _set_up_loopback()
-        if self._users:
+        if self._theirs:
             _check(_libc.unshare(_NEW_USER), "unshare user")
             self._theirs.send(b"u")
             if not self._theirs.recv(1):
