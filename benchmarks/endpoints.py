@@ -10,56 +10,44 @@ endpoint, whose answer is the rows. Latency is that of one client that pauses, t
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-import requests
 from runs import PAUSE_SECONDS, SMALL, Airlock, PlainContainers, arrow_file, percentile, rate, script
 
 ROWS = [{name: values[row] for name, values in SMALL[1].items()} for row in range(10)]
+JSON = {"Content-Type": "application/json"}
 ANSWER = [row | {"b": row["a"] * 2} for row in ROWS]
 
 
-class Asked:
-    """A way to ask a server, for several threads."""
-
-    def __init__(self, server: Airlock, key: str) -> None:
-        self._key, self._local = key, threading.local()
-        self.url = server.server.url
-
-    @property
-    def session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.headers["Authorization"] = f"Bearer {self._key}"
-            self._local.session.trust_env = False
-        session: requests.Session = self._local.session
-        return session
-
-
-class Submitted(Asked):
+class Submitted:
     name = "run"
+
+    def __init__(self, server: Airlock) -> None:
+        self._server = server
 
     def call(self, work: str, table: bytes) -> bytes:
         body = {"script": script(work), "dataframe1": {"records": ROWS}, "options": {"output_format": "json"}}
-        run = self.session.post(f"{self.url}/v1/runs?wait=60", json=body, timeout=90).json()
+        run = json.loads(self._server.ask("POST", "/v1/runs?wait=60", json.dumps(body).encode(), JSON))
         assert run["status"] == "succeeded", run
-        accept = {"Accept": "application/json"}
-        answer = self.session.get(f"{self.url}/v1/runs/{run['id']}/output", headers=accept, timeout=60)
-        assert answer.json() == ANSWER
-        return answer.content
+        answer = self._server.ask("GET", f"/v1/runs/{run['id']}/output", headers={"Accept": "application/json"})
+        assert json.loads(answer) == ANSWER
+        return answer
 
 
-class Called(Asked):
+class Called:
     name = "call"
 
+    def __init__(self, server: Airlock, key: str) -> None:
+        self._server, self._headers = server, JSON | {"Authorization": f"Bearer {key}"}
+
     def call(self, work: str, table: bytes) -> bytes:
-        answer = self.session.post(f"{self.url}/v1/endpoints/double/call", json=ROWS, timeout=90)
-        assert answer.json() == ANSWER, answer.text
-        return answer.content
+        answer = self._server.ask("POST", "/v1/endpoints/double/call", json.dumps(ROWS).encode(), self._headers)
+        assert json.loads(answer) == ANSWER, answer
+        return answer
 
 
 def main() -> None:
@@ -73,7 +61,7 @@ def main() -> None:
             server.server.warm_up()
             server.server.request("PUT", "/v1/scripts/double", json={"script": script(SMALL[0])})
             made = server.server.request("PUT", "/v1/endpoints/double", json={"script": "double"}).json()
-            systems = [baseline, Submitted(server, server.server.key), Called(server, made["keys"]["primary"])]
+            systems = [baseline, Submitted(server), Called(server, made["keys"]["primary"])]
             measure(systems, given.rounds, given.seconds)
         finally:
             server.close()
