@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Alarm:
         """cgroup-v1, memory.txt, "OOM Control"."""
         control = os.open(memory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            (memory / "cgroup.event_control").write_text(f"{self._fd} {control}")
+            _write(f"{memory}/cgroup.event_control", f"{self._fd} {control}")
         finally:
             os.close(control)
 
@@ -134,7 +135,7 @@ class CgroupReader:
         """
         if not self.unified:
             with suppress(OSError):  # the host's cgroups are out of this controller's reach, as its counters are
-                (self.memory / "memory.kmem.tcp.limit_in_bytes").write_text(str(limit_bytes))
+                _write(f"{self.memory}/memory.kmem.tcp.limit_in_bytes", str(limit_bytes))
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""
@@ -202,8 +203,9 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
     """
     bound: set[str] = set()
     for directory, unified, controllers in _hierarchies_of(place):
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
-        os.mkdir(directory, 0o755)
+        if "cpuset" in controllers:  # an empty one takes nobody in: it begins as the one above it
+            _write(f"{os.path.dirname(directory)}/cgroup.clone_children", "1")
+        _make(directory)
         if unified and version == "2":
             _bind(directory, _unified_bounds(resources))
             bound |= _BOUNDED
@@ -212,15 +214,20 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
             if controller in controllers:
                 _bind(directory, files)
                 bound.add(controller)
-        if "cpuset" in controllers:  # an empty one takes nobody in
-            above = os.path.dirname(directory)
-            _bind(directory, {name: _read(f"{above}/{name}") for name in ("cpuset.cpus", "cpuset.mems")})
         if "devices" in controllers:
             _write(f"{directory}/devices.deny", "a")
-            for device in _DEVICES:
-                _write(f"{directory}/devices.allow", device)
+            _write(f"{directory}/devices.allow", *_DEVICES)
     if bound != _BOUNDED:
         raise OSError(f"no hierarchy has {sorted(_BOUNDED - bound)}")
+
+
+def _make(directory: str) -> None:
+    """Those above it are there, but for the first time. OSError."""
+    try:
+        os.mkdir(directory, 0o755)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        os.mkdir(directory, 0o755)
 
 
 def make_room(place: str, resources: dict[str, Any]) -> None:
@@ -245,7 +252,7 @@ def _hierarchies_of(place: str) -> Iterator[tuple[str, bool, set[str]]]:
     Each once: some hosts have one mounted at two places.
     """
     known = set()
-    for root, mount, kind, controllers in list(hierarchies()):
+    for root, mount, kind, controllers in hierarchies():
         if root == "/" and (which := (kind, frozenset(controllers))) not in known:
             known.add(which)
             yield f"{mount}/{place}", kind == "cgroup2", controllers
@@ -292,29 +299,45 @@ def clear(place: str, seconds: float) -> bool | None:
     A process that is only waiting to be collected by its parent counts as gone, for the kernel as well.
     """
     deadline, pause = time.monotonic() + seconds, 0.001
-    places = [inner for path in directories(place) for inner in (*_below(path), path)]
-    if not places:
+    went = {path: _remove(path) for path in _paths(place)}
+    if all(one is None for one in went.values()):
         return None
-    while True:
-        for path in places:
-            with suppress(OSError):  # busy as long as one is in it
-                os.rmdir(path)
-        places = [path for path in places if os.path.isdir(path)]
-        if not places:
-            return True
+    left = [inner for path, gone in went.items() if gone is False for inner in (*_below(path), path)]
+    while left:
         if time.monotonic() > deadline:
             return False
-        for pid in _members(places):
+        for pid in _members(left):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
+        left = [path for path in left if _remove(path) is False]
+    return True
+
+
+def _remove(path: str) -> bool | None:
+    """Whether it went, which it does not as long as somebody is in it; None when there is none."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return False
+    return True
 
 
 def directories(place: str) -> list[str]:
     """Of one cgroup: one for each hierarchy that is mounted."""
-    paths = [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
-    return [path for path in paths if os.path.isdir(path)]
+    return [path for path in _paths(place) if os.path.isdir(path)]
+
+
+def doors(place: str) -> list[str]:
+    """The files by which a process goes into the cgroups at this place, when they have been created."""
+    return [f"{directory}/cgroup.procs" for directory, _, _ in _hierarchies_of(place)]
+
+
+def _paths(place: str) -> list[str]:
+    return [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
 
 
 def _below(path: str) -> list[str]:
@@ -339,9 +362,9 @@ def procs_files(pid: int) -> list[str]:
 
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
-    found, mounts = [], list(hierarchies())
+    found = []
     for controllers, path in _places_of(pid):
-        for root, mount, kind, options in mounts:
+        for root, mount, kind, options in hierarchies():
             if root == "/" and _has(kind, options, controllers):
                 found.append(f"{mount}/{path.strip('/')}/cgroup.procs")
                 break
@@ -350,9 +373,8 @@ def procs_files(pid: int) -> list[str]:
 
 def is_in(pid: int, place: str) -> bool:
     """Whether a process is in the cgroup at this place in each hierarchy that is mounted. OSError when it is gone."""
-    mounts = list(hierarchies())
     return all(
-        path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in mounts)
+        path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in hierarchies())
         for controllers, path in _places_of(pid)
     )
 
@@ -373,14 +395,21 @@ def _has(kind: str, options: set[str], controllers: str) -> bool:
     return kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
 
 
-def hierarchies() -> Iterator[tuple[str, str, str, set[str]]]:
-    """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s."""
+@cache
+def hierarchies() -> tuple[tuple[str, str, str, set[str]], ...]:
+    """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s.
+
+    Looked for once: a host has them before it has a server. No bound of ours can be in one that comes later, since a
+    controller is in one only.
+    """
+    found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):
             root, mount = before.split(" ")[3:5]
-            yield root, mount, kind, set(options.split(",")) if kind == "cgroup" else set()
+            found.append((root, mount, kind, set(options.split(",")) if kind == "cgroup" else set()))
+    return tuple(found)
 
 
 def parent_name(driver: str) -> str:
@@ -413,10 +442,12 @@ def _keyed(path: str, key: str) -> int | None:
     return None
 
 
-def _write(path: str, value: str) -> None:
+def _write(path: str, *values: str) -> None:
+    """Each by itself: the kernel takes one at a time."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, value.encode())
+        for value in values:
+            os.write(descriptor, value.encode())
     finally:
         os.close(descriptor)
 

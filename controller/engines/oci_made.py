@@ -59,8 +59,8 @@ class MadeContainer:
                     if one["type"] == "bind":
                         descriptors.append(_tree(one["source"]))
                         held.callback(os.close, descriptors[-1])
-                for path in cgroup.directories(self.cgroups):
-                    descriptors.append(os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                for path in cgroup.doors(self.cgroups):
+                    descriptors.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
                     held.callback(os.close, descriptors[-1])
             except OSError as e:
                 raise NoFork(f"a container cannot be prepared: {e}") from e
