@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ class CgroupReader:
     unified: bool
     last: Counters = field(default_factory=Counters)
     alarm: Alarm | None = None
+    _over: bool = False
 
     @contextmanager
     def watched(self) -> Iterator[Alarm | None]:
@@ -139,6 +140,8 @@ class CgroupReader:
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""
+        if self._over:
+            return self.last
         if self.alarm is None or not self.rings():
             return self._read()
         self.alarm.answer()
@@ -150,15 +153,31 @@ class CgroupReader:
             time.sleep(0.001)
         return self.last
 
-    def _read(self) -> Counters:
+    def finish(self) -> None:
+        """Read for the last time: whoever samples it from now on is told this."""
+        self.sample()
+        self._over = True
+
+    def begin(self) -> float | None:
+        """Read the CPU time that was used before the script starts, and nothing else."""
+        self.last = replace(self.last, cpu_seconds=self._cpu_seconds())
+        return self.last.cpu_seconds
+
+    def _cpu_seconds(self) -> float | None:
         if self.unified:
-            cpu, peak = _keyed(f"{self.cpu}/cpu.stat", "usage_usec"), _number(f"{self.memory}/memory.peak")
+            used = _keyed(f"{self.cpu}/cpu.stat", "usage_usec")
+            return None if used is None else used / 1e6
+        used = _number(f"{self.cpu}/cpuacct.usage")
+        return None if used is None else used / 1e9
+
+    def _read(self) -> Counters:
+        seconds = self._cpu_seconds()
+        if self.unified:
+            peak = _number(f"{self.memory}/memory.peak")
             kills = _keyed(f"{self.memory}/memory.events", "oom_kill")
-            seconds = None if cpu is None else cpu / 1e6
         else:
-            cpu, peak = _number(f"{self.cpu}/cpuacct.usage"), _number(f"{self.memory}/memory.max_usage_in_bytes")
+            peak = _number(f"{self.memory}/memory.max_usage_in_bytes")
             kills = _keyed(f"{self.memory}/memory.oom_control", "oom_kill")
-            seconds = None if cpu is None else cpu / 1e9
         self.last = Counters(
             cpu_seconds=self.last.cpu_seconds if seconds is None else seconds,
             peak_memory_bytes=self.last.peak_memory_bytes if peak is None else peak,
@@ -363,7 +382,7 @@ def procs_files(pid: int) -> list[str]:
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
     found = []
-    for controllers, path in _places_of(pid):
+    for controllers, path in _places_in(_read(f"/proc/{pid}/cgroup")):
         for root, mount, kind, options in hierarchies():
             if root == "/" and _has(kind, options, controllers):
                 found.append(f"{mount}/{path.strip('/')}/cgroup.procs")
@@ -371,11 +390,11 @@ def procs_files(pid: int) -> list[str]:
     return found
 
 
-def is_in(pid: int, place: str) -> bool:
-    """Whether a process is in the cgroup at this place in each hierarchy that is mounted. OSError when it is gone."""
+def is_in(text: str, place: str) -> bool:
+    """Whether this /proc/PID/cgroup is of a process in the cgroup at this place in each hierarchy that is mounted."""
     return all(
         path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in hierarchies())
-        for controllers, path in _places_of(pid)
+        for controllers, path in _places_in(text)
     )
 
 
@@ -385,10 +404,9 @@ def names(text: str, mark: str) -> bool:
     return not parts.isdisjoint((mark, f"docker-{mark}.scope", f"airlock-{mark}.scope"))
 
 
-def _places_of(pid: int) -> list[tuple[str, str]]:
+def _places_in(text: str) -> list[tuple[str, str]]:
     """Controllers of a hierarchy, and the place in it."""
-    lines = _read(f"/proc/{pid}/cgroup").splitlines()
-    return [(controllers, path) for _, controllers, path in (line.split(":", 2) for line in lines)]
+    return [(controllers, path) for _, controllers, path in (line.split(":", 2) for line in text.splitlines())]
 
 
 def _has(kind: str, options: set[str], controllers: str) -> bool:
