@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -70,26 +69,24 @@ def _is_oci(container_id: str) -> bool:
 
 def _of_runtimes() -> Iterator[dict[str, Any]]:
     for folder in STATE.glob("*"):
-        for name, labels in Runtime(folder.name, read_host()).found():
+        runtime = Runtime(folder.name, read_host())
+        for name, labels in runtime.found():
             with suppress(OSError, ValueError):
-                bundle = folder / "bundles" / name
-                config = json.loads((bundle / "config.json").read_text())
                 mounts = [
                     {"Source": one["source"], "Destination": one["destination"]}
-                    for one in config["mounts"]
+                    for one in runtime.document(name)["mounts"]
                     if one["type"] == "bind"
                 ]
-                yield {"Id": name, "Names": [f"/{name}"], "Labels": labels, "Mounts": mounts, "Bundle": bundle}
+                yield {"Id": name, "Names": [f"/{name}"], "Labels": labels, "Mounts": mounts}
 
 
 def _as_inspected(found: dict[str, Any]) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        config = json.loads((found["Bundle"] / "config.json").read_text())
-        resources = config["linux"]["resources"]
+        resources = _runtime_of(found["Id"]).document(found["Id"])["linux"]["resources"]
         return {
             "Id": found["Id"],
             "Name": found["Names"][0],
-            "State": {"Pid": int((found["Bundle"] / "pid").read_text()), "Running": True},
+            "State": {"Pid": min(pids_in(found["Id"])), "Running": True},
             "Config": {"Labels": found["Labels"]},
             "Mounts": found["Mounts"],
             "HostConfig": {"PidsLimit": resources["pids"]["limit"], "Memory": resources["memory"]["limit"]},

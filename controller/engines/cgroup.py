@@ -12,7 +12,8 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Alarm:
         """cgroup-v1, memory.txt, "OOM Control"."""
         control = os.open(memory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            (memory / "cgroup.event_control").write_text(f"{self._fd} {control}")
+            _write(f"{memory}/cgroup.event_control", f"{self._fd} {control}")
         finally:
             os.close(control)
 
@@ -102,6 +103,7 @@ class CgroupReader:
     unified: bool
     last: Counters = field(default_factory=Counters)
     alarm: Alarm | None = None
+    _over: bool = False
 
     @contextmanager
     def watched(self) -> Iterator[Alarm | None]:
@@ -134,10 +136,12 @@ class CgroupReader:
         """
         if not self.unified:
             with suppress(OSError):  # the host's cgroups are out of this controller's reach, as its counters are
-                (self.memory / "memory.kmem.tcp.limit_in_bytes").write_text(str(limit_bytes))
+                _write(f"{self.memory}/memory.kmem.tcp.limit_in_bytes", str(limit_bytes))
 
     def sample(self) -> Counters:
         """Read again, and keep the old value of whatever cannot be read any more."""
+        if self._over:
+            return self.last
         if self.alarm is None or not self.rings():
             return self._read()
         self.alarm.answer()
@@ -149,15 +153,31 @@ class CgroupReader:
             time.sleep(0.001)
         return self.last
 
-    def _read(self) -> Counters:
+    def finish(self) -> None:
+        """Read for the last time: whoever samples it from now on is told this."""
+        self.sample()
+        self._over = True
+
+    def begin(self) -> float | None:
+        """Read the CPU time that was used before the script starts, and nothing else."""
+        self.last = replace(self.last, cpu_seconds=self._cpu_seconds())
+        return self.last.cpu_seconds
+
+    def _cpu_seconds(self) -> float | None:
         if self.unified:
-            cpu, peak = _keyed(f"{self.cpu}/cpu.stat", "usage_usec"), _number(f"{self.memory}/memory.peak")
+            used = _keyed(f"{self.cpu}/cpu.stat", "usage_usec")
+            return None if used is None else used / 1e6
+        used = _number(f"{self.cpu}/cpuacct.usage")
+        return None if used is None else used / 1e9
+
+    def _read(self) -> Counters:
+        seconds = self._cpu_seconds()
+        if self.unified:
+            peak = _number(f"{self.memory}/memory.peak")
             kills = _keyed(f"{self.memory}/memory.events", "oom_kill")
-            seconds = None if cpu is None else cpu / 1e6
         else:
-            cpu, peak = _number(f"{self.cpu}/cpuacct.usage"), _number(f"{self.memory}/memory.max_usage_in_bytes")
+            peak = _number(f"{self.memory}/memory.max_usage_in_bytes")
             kills = _keyed(f"{self.memory}/memory.oom_control", "oom_kill")
-            seconds = None if cpu is None else cpu / 1e9
         self.last = Counters(
             cpu_seconds=self.last.cpu_seconds if seconds is None else seconds,
             peak_memory_bytes=self.last.peak_memory_bytes if peak is None else peak,
@@ -202,8 +222,9 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
     """
     bound: set[str] = set()
     for directory, unified, controllers in _hierarchies_of(place):
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
-        os.mkdir(directory, 0o755)
+        if "cpuset" in controllers:  # an empty one takes nobody in: it begins as the one above it
+            _write(f"{os.path.dirname(directory)}/cgroup.clone_children", "1")
+        _make(directory)
         if unified and version == "2":
             _bind(directory, _unified_bounds(resources))
             bound |= _BOUNDED
@@ -212,15 +233,20 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
             if controller in controllers:
                 _bind(directory, files)
                 bound.add(controller)
-        if "cpuset" in controllers:  # an empty one takes nobody in
-            above = os.path.dirname(directory)
-            _bind(directory, {name: _read(f"{above}/{name}") for name in ("cpuset.cpus", "cpuset.mems")})
         if "devices" in controllers:
             _write(f"{directory}/devices.deny", "a")
-            for device in _DEVICES:
-                _write(f"{directory}/devices.allow", device)
+            _write(f"{directory}/devices.allow", *_DEVICES)
     if bound != _BOUNDED:
         raise OSError(f"no hierarchy has {sorted(_BOUNDED - bound)}")
+
+
+def _make(directory: str) -> None:
+    """Those above it are there, but for the first time. OSError."""
+    try:
+        os.mkdir(directory, 0o755)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        os.mkdir(directory, 0o755)
 
 
 def make_room(place: str, resources: dict[str, Any]) -> None:
@@ -245,7 +271,7 @@ def _hierarchies_of(place: str) -> Iterator[tuple[str, bool, set[str]]]:
     Each once: some hosts have one mounted at two places.
     """
     known = set()
-    for root, mount, kind, controllers in list(hierarchies()):
+    for root, mount, kind, controllers in hierarchies():
         if root == "/" and (which := (kind, frozenset(controllers))) not in known:
             known.add(which)
             yield f"{mount}/{place}", kind == "cgroup2", controllers
@@ -292,29 +318,45 @@ def clear(place: str, seconds: float) -> bool | None:
     A process that is only waiting to be collected by its parent counts as gone, for the kernel as well.
     """
     deadline, pause = time.monotonic() + seconds, 0.001
-    places = [inner for path in directories(place) for inner in (*_below(path), path)]
-    if not places:
+    went = {path: _remove(path) for path in _paths(place)}
+    if all(one is None for one in went.values()):
         return None
-    while True:
-        for path in places:
-            with suppress(OSError):  # busy as long as one is in it
-                os.rmdir(path)
-        places = [path for path in places if os.path.isdir(path)]
-        if not places:
-            return True
+    left = [inner for path, gone in went.items() if gone is False for inner in (*_below(path), path)]
+    while left:
         if time.monotonic() > deadline:
             return False
-        for pid in _members(places):
+        for pid in _members(left):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
+        left = [path for path in left if _remove(path) is False]
+    return True
+
+
+def _remove(path: str) -> bool | None:
+    """Whether it went, which it does not as long as somebody is in it; None when there is none."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return False
+    return True
 
 
 def directories(place: str) -> list[str]:
     """Of one cgroup: one for each hierarchy that is mounted."""
-    paths = [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
-    return [path for path in paths if os.path.isdir(path)]
+    return [path for path in _paths(place) if os.path.isdir(path)]
+
+
+def doors(place: str) -> list[str]:
+    """The files by which a process goes into the cgroups at this place, when they have been created."""
+    return [f"{directory}/cgroup.procs" for directory, _, _ in _hierarchies_of(place)]
+
+
+def _paths(place: str) -> list[str]:
+    return [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
 
 
 def _below(path: str) -> list[str]:
@@ -339,21 +381,20 @@ def procs_files(pid: int) -> list[str]:
 
     Whether they were all: compare /proc/PID/cgroup of the two afterwards. OSError when the process is gone.
     """
-    found, mounts = [], list(hierarchies())
-    for controllers, path in _places_of(pid):
-        for root, mount, kind, options in mounts:
+    found = []
+    for controllers, path in _places_in(_read(f"/proc/{pid}/cgroup")):
+        for root, mount, kind, options in hierarchies():
             if root == "/" and _has(kind, options, controllers):
                 found.append(f"{mount}/{path.strip('/')}/cgroup.procs")
                 break
     return found
 
 
-def is_in(pid: int, place: str) -> bool:
-    """Whether a process is in the cgroup at this place in each hierarchy that is mounted. OSError when it is gone."""
-    mounts = list(hierarchies())
+def is_in(text: str, place: str) -> bool:
+    """Whether this /proc/PID/cgroup is of a process in the cgroup at this place in each hierarchy that is mounted."""
     return all(
-        path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in mounts)
-        for controllers, path in _places_of(pid)
+        path == f"/{place}" or not any(_has(kind, options, controllers) for _, _, kind, options in hierarchies())
+        for controllers, path in _places_in(text)
     )
 
 
@@ -363,24 +404,30 @@ def names(text: str, mark: str) -> bool:
     return not parts.isdisjoint((mark, f"docker-{mark}.scope", f"airlock-{mark}.scope"))
 
 
-def _places_of(pid: int) -> list[tuple[str, str]]:
+def _places_in(text: str) -> list[tuple[str, str]]:
     """Controllers of a hierarchy, and the place in it."""
-    lines = _read(f"/proc/{pid}/cgroup").splitlines()
-    return [(controllers, path) for _, controllers, path in (line.split(":", 2) for line in lines)]
+    return [(controllers, path) for _, controllers, path in (line.split(":", 2) for line in text.splitlines())]
 
 
 def _has(kind: str, options: set[str], controllers: str) -> bool:
     return kind == "cgroup2" if not controllers else set(controllers.split(",")) <= options
 
 
-def hierarchies() -> Iterator[tuple[str, str, str, set[str]]]:
-    """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s."""
+@cache
+def hierarchies() -> tuple[tuple[str, str, str, set[str]], ...]:
+    """The mounted hierarchies: root, mount point, file system, options. The fields are proc(5)'s.
+
+    Looked for once: a host has them before it has a server. No bound of ours can be in one that comes later, since a
+    controller is in one only.
+    """
+    found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):
             root, mount = before.split(" ")[3:5]
-            yield root, mount, kind, set(options.split(",")) if kind == "cgroup" else set()
+            found.append((root, mount, kind, set(options.split(",")) if kind == "cgroup" else set()))
+    return tuple(found)
 
 
 def parent_name(driver: str) -> str:
@@ -413,10 +460,12 @@ def _keyed(path: str, key: str) -> int | None:
     return None
 
 
-def _write(path: str, value: str) -> None:
+def _write(path: str, *values: str) -> None:
+    """Each by itself: the kernel takes one at a time."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, value.encode())
+        for value in values:
+            os.write(descriptor, value.encode())
     finally:
         os.close(descriptor)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -50,16 +51,21 @@ class Init:
     _held: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @classmethod
-    def of(cls, pid: int, mark: str) -> Self:
-        """The process that Docker named, if it is the one: it is in a cgroup of this name. NoFork."""
+    def held(cls, pid: int) -> Self:
+        """The process that has this number, whichever it is. NoFork."""
         try:
-            pidfd = os.pidfd_open(pid)
+            return cls(pid, os.pidfd_open(pid))
         except OSError as e:
             raise NoFork(f"the container's first process is not to be seen: {e}") from e
+
+    @classmethod
+    def of(cls, pid: int, mark: str) -> Self:
+        """The process that Docker named, if it is the one: it is in a cgroup of this name. NoFork."""
+        init = cls.held(pid)
         with suppress(OSError):
             if names(read_proc(pid, "cgroup"), mark):
-                return cls(pid, pidfd)
-        os.close(pidfd)
+                return init
+        init.close()
         raise NoFork("the container's first process is not in the container's cgroup")
 
     def kill(self) -> None:
@@ -84,7 +90,7 @@ class Place(Protocol):
     def asked(self) -> AbstractContextManager[tuple[list[int], bytes]]:
         """What a launcher is told of it, as its REQUEST says: descriptors, and a document or none. NoFork."""
 
-    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
+    def accept(self, pid: int, uid: int, launcher: Launcher) -> Init:
         """The container's first process, when a look from outside finds this fork in it, as it must be. NoFork."""
 
 
@@ -99,7 +105,7 @@ class Standing:
         with _joined(self.init) as descriptors:
             yield descriptors, b""
 
-    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
+    def accept(self, pid: int, uid: int, launcher: Launcher) -> Init:
         _look_at(pid, self.init, uid)
         return self.init
 
@@ -183,6 +189,8 @@ class Launcher:
             self.close()
             raise NoFork("this server is not in the host's pid namespace, so it cannot look at a fork")
         self._process = os.pidfd_open(self.peer)
+        self.namespaces, self.limits = namespaces_of(self.peer), read_proc(self.peer, "limits")
+        """As it has begun: what its forks are to differ from, and what they inherit."""
 
     def fork(self, place: Place, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""
@@ -196,7 +204,7 @@ class Launcher:
                     os.close(descriptor)
             sealed = ours.pop("sealed")
             _await_seal(sealed)
-            init = place.accept(pid, uid, self.peer)
+            init = place.accept(pid, uid, self)
             held.pop_all()
             os.close(sealed)
             return Fork(init, pid, ours)
@@ -301,12 +309,12 @@ def _await_seal(descriptor: int) -> None:
 def _look_at(pid: int, init: Init, uid: int) -> None:
     """Compare a fork with its container's first process, which the engine made. NoFork when it is not like it."""
     try:
-        for kind in NAMESPACES:
-            namespace = os.readlink(f"/proc/{pid}/ns/{kind}")
-            if namespace != os.readlink(f"/proc/{init.pid}/ns/{kind}"):
+        first_ones, ours = namespaces_of(init.pid), own_namespaces()
+        for kind, namespace in namespaces_of(pid).items():
+            if namespace != first_ones[kind]:
                 raise NoFork(f"the fork is not in the container's {kind} namespace")
             # Not every engine gives a user namespace; the one that does has looked at the first process' own.
-            if kind != "user" and namespace == os.readlink(f"/proc/self/ns/{kind}"):
+            if kind != "user" and namespace == ours[kind]:
                 raise NoFork(f"the container has the controller's {kind} namespace")
         for name in ("cgroup", "limits", "oom_score_adj", "uid_map", "gid_map"):
             if read_proc(pid, name) != read_proc(init.pid, name):
@@ -326,9 +334,26 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in lines}
 
 
+def namespaces_of(pid: int | str) -> dict[str, str]:
+    """By NAMESPACES. OSError."""
+    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}
+
+
+@cache
+def own_namespaces() -> dict[str, str]:
+    """This process', which stays in them."""
+    return namespaces_of("self")
+
+
 def read_proc(pid: int, name: str) -> str:
-    with open(f"/proc/{pid}/{name}") as file:
-        return file.read()
+    """With no more calls than it takes: much of it is read for each fork. OSError."""
+    descriptor, found = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC), b""
+    try:
+        while data := os.read(descriptor, _CHUNK):
+            found += data
+    finally:
+        os.close(descriptor)
+    return found.decode(errors="replace")
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

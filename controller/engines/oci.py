@@ -145,13 +145,10 @@ class OciEngine:
         self._strays.collect()
         removed, kept = 0, 0
         for runtime in all_runtimes(self._runtime, self._state):
-            found = list(runtime.found())
-            # Taken after the list: a sandbox that is being made meanwhile is in it, or not in the list.
-            live = self._names()
-            for name, labels in found:
+            for name, labels in runtime.found(self._names):
                 # Which run a warm container is used for is not written on it: an earlier process' may be any run's.
                 concerned = run_id is None or labels.get(RUN_LABEL) == run_id or WARM_LABEL in labels
-                if concerned and name not in live and self._ours(labels, orphans=run_id is None):
+                if concerned and self._ours(labels, orphans=run_id is None):
                     if not runtime.there(name):
                         continue  # it was somebody's when it was listed, and has been removed: nothing was left
                     gone = runtime.remove(name)
@@ -223,7 +220,7 @@ class OciEngine:
     ) -> SandboxResult:
         failpoint("container_started")
         started = time.monotonic()
-        counters = counters_of(sandbox.spec.name, self._runtime)
+        counters = counters_of(self._runtime.place(sandbox.spec.name), self._runtime)
         deadline = started + sandbox.spec.limits.timeout_seconds
         ended = follow(Job(init, streams), counters, sink, sandbox.killed, deadline=deadline)
         wall = time.monotonic() - started

@@ -95,7 +95,7 @@ class Strays:
 
     def collect(self) -> None:
         now = time.monotonic()
-        ended = {pid for pid in _children() if _status(pid).get("State", [""])[0] == "Z"} - _held
+        ended = {pid for pid in _ended() if _status(pid).get("State", [""])[0] == "Z"} - _held
         self._seen = {pid: self._seen.get(pid, now) for pid in ended}
         for pid, since in self._seen.items():
             if now - since >= STRAY_SECONDS:
@@ -108,7 +108,7 @@ def collect_forks() -> None:
 
     They are told from all other children by their user, which is a run's, and by not being a container's first process.
     """
-    for pid in _children():
+    for pid in _ended():
         if _is_ended_fork(_status(pid)):
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
@@ -119,6 +119,14 @@ def _is_ended_fork(status: dict[str, list[str]]) -> bool:
         of_a_run = FIRST_UID <= int(status["Uid"][0]) < FIRST_UID + UIDS
         return of_a_run and status["State"][0] == "Z" and status["NSpid"][-1] != "1"
     return False
+
+
+def _ended() -> list[int]:
+    """Children among which are those that have ended. Mostly there is none, which the kernel says in one word."""
+    with suppress(ChildProcessError):
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return _children()
+    return []
 
 
 def _children() -> list[int]:

@@ -1,6 +1,6 @@
 """Warm containers that no runtime makes: a fork of the launcher makes its own, from the document a runtime would get.
 
-What stands ready for it is made here: its directory below /run, by which every sweep finds it, and its cgroups. What it
+What stands ready for it is made here: its file below /run, by which every sweep finds it, and its cgroups. What it
 did with the rest is not believed: namespaces, root, mounts, cgroups, limits and powers are read from outside, and
 compared with the document. The fork's part: sandbox_image/launcher_world.py. Why, and what differs: docs/security.md.
 """
@@ -11,15 +11,25 @@ import ctypes
 import json
 import os
 import re
+import stat
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from controller.engines import cgroup
 from controller.engines.cgroup import CgroupReader
-from controller.engines.launcher import NAMESPACES, Init, NoFork, read_proc, status_of
+from controller.engines.launcher import (
+    Init,
+    Launcher,
+    NoFork,
+    namespaces_of,
+    own_namespaces,
+    read_proc,
+    status_of,
+)
 from controller.engines.oci_children import ChildInit
 from controller.engines.oci_runtime import Runtime, counters_of
 
@@ -59,8 +69,8 @@ class MadeContainer:
                     if one["type"] == "bind":
                         descriptors.append(_tree(one["source"]))
                         held.callback(os.close, descriptors[-1])
-                for path in cgroup.directories(self.cgroups):
-                    descriptors.append(os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                for path in cgroup.doors(self.cgroups):
+                    descriptors.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
                     held.callback(os.close, descriptors[-1])
             except OSError as e:
                 raise NoFork(f"a container cannot be prepared: {e}") from e
@@ -74,16 +84,18 @@ class MadeContainer:
         document = {"hostname": self.config["hostname"], "mounts": mounts, "linux": linux}
         return json.dumps(document | {"process": {"apparmorProfile": profile}}).encode()
 
-    def accept(self, pid: int, uid: int, launcher_pid: int) -> Init:
-        init = ChildInit.of(pid, self.name)
+    def accept(self, pid: int, uid: int, launcher: Launcher) -> Init:
+        init = ChildInit.held(pid)
         with ExitStack() as held:
             held.callback(init.close)
-            held.callback(init.kill)
             try:
-                self._look_at(pid, uid, launcher_pid)
+                cgroups = read_proc(pid, "cgroup")
+                if not cgroup.names(cgroups, self.name):  # then it is none of ours, and not to be killed
+                    raise NoFork("the fork is not in the container's cgroup")
+                held.callback(init.kill)
+                self._look_at(pid, uid, launcher, cgroups)
                 if init.wait(0):
                     raise NoFork("the fork has ended meanwhile")  # what was looked at may have been another one
-                (self.runtime.bundle(self.name) / "pid").write_text(str(pid))
             except OSError as e:
                 raise NoFork(f"the fork cannot be looked at: {e}") from e
             held.pop_all()
@@ -95,7 +107,7 @@ class MadeContainer:
             self.init.kill()
             if self.init.wait(_END_SECONDS):
                 self.init.collect()  # where its launcher has died, it is our child
-        return self.runtime.remove(self.name)
+        return self.runtime.remove_made(self.name, self.cgroups)
 
     def close(self) -> None:
         if self.init is not None:
@@ -103,13 +115,13 @@ class MadeContainer:
 
     # -- the look from outside: what the kernel says, beside what was asked for ------------------------------------
 
-    def _look_at(self, pid: int, uid: int, launcher_pid: int) -> None:
+    def _look_at(self, pid: int, uid: int, launcher: Launcher, cgroups: str) -> None:
         """NoFork, OSError."""
-        self._look_at_namespaces(pid, launcher_pid)
+        self._look_at_namespaces(pid, launcher)
         self._look_at_mounts(pid)
-        if not cgroup.is_in(pid, self.cgroups):
+        if not cgroup.is_in(cgroups, self.cgroups):
             raise NoFork("the fork is not in all of the container's cgroups")
-        if _limits(pid) != _limits(launcher_pid) | _asked_limits(self.config):
+        if _limits(read_proc(pid, "limits")) != _limits(launcher.limits) | _asked_limits(self.config):
             raise NoFork("the fork's limits are not those that were asked for")
         if read_proc(pid, "oom_score_adj").strip() != str(self.config["process"]["oomScoreAdj"]):
             raise NoFork("the fork's oom_score_adj is not what was asked for")
@@ -124,12 +136,12 @@ class MadeContainer:
             if status[name] != value:
                 raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
 
-    def _look_at_namespaces(self, pid: int, launcher_pid: int) -> None:
+    def _look_at_namespaces(self, pid: int, launcher: Launcher) -> None:
         """All new, but for the user namespace where none is asked for."""
         users = self.config["linux"].get("uidMappings", [])
-        for kind in NAMESPACES:
-            own, *others = (os.readlink(f"/proc/{one}/ns/{kind}") for one in (pid, launcher_pid, "self"))
-            if (own in others) != (kind == "user" and not users):
+        ours = own_namespaces()
+        for kind, own in namespaces_of(pid).items():
+            if (own in (launcher.namespaces[kind], ours[kind])) != (kind == "user" and not users):
                 raise NoFork(f"the fork is in the wrong {kind} namespace")
         asked = [[one["containerID"], one["hostID"], one["size"]] for one in users]
         for kind in ("uid_map", "gid_map") if users else ():
@@ -158,8 +170,7 @@ class MadeContainer:
         for path in (*linux["maskedPaths"], *linux["readonlyPaths"]):
             if path in mounts or os.path.lexists(root + path):
                 _expect(mounts, path, {"ro"})
-                if path in linux["maskedPaths"] and not _is_nothing(root + path):
-                    raise NoFork(f"{path} of the fork is not masked")
+        _look_at_masked(root, [path for path in linux["maskedPaths"] if path in mounts])
         known = {"/", *(one["destination"] for one in self.config["mounts"])}
         known |= {*linux["maskedPaths"], *linux["readonlyPaths"]}
         for path in mounts:
@@ -174,17 +185,18 @@ def prepare(runtime: Runtime, name: str, config: dict[str, Any], image: Path, la
 
     NoFork, EngineUnavailable; then `Runtime.remove` what there may be.
     """
-    # The filter is the launcher's, which a runtime has made from the same profile.
-    config = config | {"linux": {key: value for key, value in config["linux"].items() if key != "seccomp"}}
     host = runtime.host
     own = cgroup.oci_place(name, "cgroupfs")
     place = own if host.cgroup_version == "1" else f"{cgroup.oci_place(launcher, host.cgroup_driver)}/{name}"
-    runtime.new_bundle(name, config, place)
+    # The filter is the launcher's, which a runtime has made from the same profile.
+    linux = {key: value for key, value in config["linux"].items() if key != "seccomp"}
+    config = config | {"linux": linux | {"cgroupsPath": f"/{place}"}}
+    runtime.add_made(name, config)
     try:
         cgroup.create(place, config["linux"]["resources"], host.cgroup_version)
     except OSError as e:
         raise NoFork(f"a container's cgroups cannot be made: {e}") from e
-    return MadeContainer(runtime, name, config, image, place, counters_of(name, runtime))
+    return MadeContainer(runtime, name, config, image, place, counters_of(place, runtime))
 
 
 def _tree(source: str) -> int:
@@ -224,9 +236,16 @@ def _look_at_bounds(place: str, options: list[str]) -> None:
         raise NoFork(f"{place} is of user {owner.st_uid}, with mode {oct(owner.st_mode)}")
 
 
-def _is_nothing(path: str) -> bool:
-    """An empty directory, or /dev/null."""
-    return os.listdir(path) == [] if os.path.isdir(path) else os.stat(path).st_rdev == _NULL
+def _look_at_masked(root: str, paths: list[str]) -> None:
+    """Each is an empty directory, of which there is one for all, or /dev/null. NoFork, OSError."""
+    empty: set[tuple[int, int]] = set()
+    for path in paths:
+        found = os.stat(root + path)
+        which = (found.st_dev, found.st_ino)
+        if stat.S_ISDIR(found.st_mode) and which not in empty and os.listdir(root + path) == []:
+            empty.add(which)
+        if which not in empty and found.st_rdev != _NULL:
+            raise NoFork(f"{path} of the fork is not masked")
 
 
 def _expect(mounts: dict[str, set[str]], path: str, wanted: set[str]) -> None:
@@ -234,9 +253,10 @@ def _expect(mounts: dict[str, set[str]], path: str, wanted: set[str]) -> None:
         raise NoFork(f"the mount at {path} is {sorted(mounts.get(path, []))}, and lacks some of {sorted(wanted)}")
 
 
-def _limits(pid: int) -> dict[str, tuple[str, str]]:
-    """Soft and hard, by the kernel's names."""
-    lines = read_proc(pid, "limits").splitlines()[1:]
+@lru_cache(maxsize=64)
+def _limits(text: str) -> dict[str, tuple[str, str]]:
+    """Soft and hard, by the kernel's names, of a /proc/PID/limits; most are the same."""
+    lines = text.splitlines()[1:]
     return {name: (soft, hard) for name, soft, hard, *_ in (re.split(r"\s{2,}", line.strip()) for line in lines)}
 
 

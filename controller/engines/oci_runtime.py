@@ -1,7 +1,8 @@
 """An OCI runtime (runc, crun, runsc) as the oci engine drives it: a program that is run and ends. No daemon.
 
 What a container is made of lies below /run, which a reboot empties as it ends all containers: one directory for each,
-there before the runtime is asked and gone after everything else. So whatever is killed, the next sweep knows of it.
+there before the runtime is asked and gone after everything else. So whatever is killed, the next sweep knows of it. Of
+a container that no runtime makes (oci_made.py) there is a file in its place, with its document.
 A container's first process becomes a child of this process, which is told how it ended.
 """
 
@@ -14,7 +15,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,6 @@ _OWN_SECONDS = 1.0
 _MAKING_SECONDS = 10.0
 """For a runtime to end that an earlier server had started."""
 _STAGED = ".new-"
-_PLACE = "cgroups"
 _STAGED_SECONDS = 600.0
 _OPTIONS = {"runsc": ("--network=none",)}
 _log = structlog.get_logger(__name__)
@@ -102,6 +102,8 @@ class Runtime:
         """
         bundle = self._bundles / name
         try:
+            if bundle.is_file():
+                return self.remove_made(name, self.place(name))
             if bundle.exists():
                 with _being_made(bundle, _MAKING_SECONDS):
                     return not bundle.exists() or self._remove(name, bundle)
@@ -111,6 +113,19 @@ class Runtime:
                 return True  # another sweep was faster; the bundle goes last
             _log.warning("container_not_removed", container=name, error=str(e))  # the sweep will find it
             return False
+
+    def remove_made(self, name: str, place: str) -> bool:
+        """As `remove`, of one that no runtime has made, with its cgroups at this place."""
+        try:
+            if cgroup.clear(place, _MAKING_SECONDS) is False:
+                raise EngineError("its cgroups are still there")
+            os.unlink(f"{self._bundles}/{name}")
+        except FileNotFoundError:
+            return True  # another sweep was faster
+        except (EngineError, OSError) as e:
+            _log.warning("container_not_removed", container=name, error=str(e))  # the sweep will find it
+            return False
+        return True
 
     def _remove(self, name: str, bundle: Path) -> bool:
         with suppress(OSError, ValueError):
@@ -129,29 +144,37 @@ class Runtime:
         `runc delete --force` ends what is left, removes the cgroups and its own directory of the container: that costs
         a tenth as much without the start of a program. Where systemd holds the cgroups, systemd is to be asked.
         """
-        made = (self._bundles / name / _PLACE).exists()
-        if not made and (Path(self.program).name != "runc" or self.host.cgroup_driver == "systemd"):
+        if Path(self.program).name != "runc" or self.host.cgroup_driver == "systemd":
             return False
         return cgroup.clear(self.place(name), _OWN_SECONDS) is True
 
-    def found(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Every container that there is or may be, with its annotations. Launchers last: they collect their forks."""
-        with suppress(FileNotFoundError):
-            for name in sorted(os.listdir(self._bundles), reverse=True):
-                if name.startswith(_STAGED):
-                    self._forget_staged(self._bundles / name)
-                    continue
-                with suppress(OSError, ValueError, LookupError):  # it has gone meanwhile
-                    yield name, dict(json.loads((self._bundles / name / "config.json").read_text())["annotations"])
+    def found(self, live: Callable[[], set[str]] = set) -> Iterator[tuple[str, dict[str, str]]]:
+        """Every container that there is or may be, with its annotations. Launchers last: they collect their forks.
 
-    def bundle(self, name: str) -> Path:
-        """The directory of a container."""
-        return self._bundles / name
+        Those are left out that are `live` after the look: one that is being made meanwhile is, or was not seen.
+        """
+        try:
+            names = sorted(os.listdir(self._bundles), reverse=True)
+        except FileNotFoundError:
+            return
+        known = live()
+        for name in names:
+            if name.startswith(_STAGED):
+                self._forget_staged(self._bundles / name)
+            elif name not in known:
+                with suppress(OSError, ValueError, LookupError):  # it has gone meanwhile
+                    yield name, dict(self.document(name)["annotations"])
+
+    def document(self, name: str) -> dict[str, Any]:
+        """What a container was made from. OSError, ValueError."""
+        bundle = self._bundles / name
+        found: dict[str, Any] = json.loads((bundle if bundle.is_file() else bundle / "config.json").read_text())
+        return found
 
     def place(self, name: str) -> str:
-        """Where its cgroups are, in each hierarchy."""
-        with suppress(FileNotFoundError):
-            return (self._bundles / name / _PLACE).read_text()
+        """Where its cgroups are, in each hierarchy. OSError, ValueError."""
+        if (self._bundles / name).is_file():
+            return str(self.document(name)["linux"]["cgroupsPath"]).strip("/")
         return cgroup.oci_place(name, self.host.cgroup_driver)
 
     def there(self, name: str) -> bool:
@@ -163,20 +186,35 @@ class Runtime:
         """A directory that nothing was made with."""
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STAGED_SECONDS:
-                shutil.rmtree(path)
+                path.unlink() if path.is_file() else shutil.rmtree(path)
 
-    def new_bundle(self, name: str, config: dict[str, Any], place: str | None = None) -> Path:
-        """There at once and whole, so that a sweep can always tell whose it is. EngineUnavailable: it is not.
+    def add_made(self, name: str, config: dict[str, Any]) -> None:
+        """Know of a container that no runtime makes, whose cgroups will be where its document says. EngineUnavailable.
 
-        `place` is that of its cgroups, where no runtime makes them.
+        As a bundle it is there at once and whole.
         """
+        staged = f"{self._bundles}/{_STAGED}{name}"
+        try:
+            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                text = json.dumps(config).encode()
+                if os.write(descriptor, text) != len(text):
+                    raise OSError("there is no room")
+            finally:
+                os.close(descriptor)
+            os.rename(staged, f"{self._bundles}/{name}")
+        except OSError as e:
+            with suppress(OSError):
+                os.unlink(staged)
+            raise EngineUnavailable(f"{self._bundles} cannot be written: {e}") from e
+
+    def new_bundle(self, name: str, config: dict[str, Any]) -> Path:
+        """There at once and whole, so that a sweep can always tell whose it is. EngineUnavailable: it is not."""
         staged, bundle = self._bundles / f"{_STAGED}{name}", self._bundles / name
         try:
             self._bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
             staged.mkdir(mode=0o700)
             (staged / "config.json").write_text(json.dumps(config))
-            if place is not None:
-                (staged / _PLACE).write_text(place)
             staged.rename(bundle)
         except OSError as e:
             shutil.rmtree(staged, ignore_errors=True)
@@ -192,9 +230,9 @@ class Runtime:
         return _call(self._command(*words))
 
 
-def counters_of(name: str, runtime: Runtime) -> CgroupReader:
-    """Of a container that was started, whose script has not: what sockets may hold is bounded first."""
-    counters = cgroup.reader_at(runtime.place(name), runtime.host.cgroup_version)
+def counters_of(place: str, runtime: Runtime) -> CgroupReader:
+    """Of a container with its cgroups there, whose script has not started: what sockets may hold is bounded first."""
+    counters = cgroup.reader_at(place, runtime.host.cgroup_version)
     counters.bound_socket_buffers(SOCKET_BYTES)
     return counters
 

@@ -104,7 +104,7 @@ class OciMaker:
             init = self._runtime.start(name, config, (nothing, nothing, nothing), rootfs)
         finally:
             os.close(nothing)
-        return WarmContainer(self._runtime, name, init, counters_of(name, self._runtime))
+        return WarmContainer(self._runtime, name, init, counters_of(self._runtime.place(name), self._runtime))
 
     def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
         rootfs = self._images.rootfs(digest)

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from controller.model import Limits
 FORKS, LIFE_SECONDS = 500, 600.0
 """Of one launcher. A warm container is not kept longer either."""
 _END_SECONDS = 15.0
+_LEAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class Generation:
         return old or self.launcher.forks >= FORKS or not self.launcher.usable()
 
     def remove(self) -> None:
+        """When its last fork has ended: it alone collects them, for which it is given a moment."""
+        self.launcher.close()
+        self.launcher.wait(_LEAVE_SECONDS)
         self.container.remove()
         self.launcher.forget()
         self.held.close()
@@ -113,19 +117,24 @@ class Warm:
     generation: Generation
     held: ExitStack
     made: float = field(default_factory=time.monotonic)
+    laid: list[str] = field(default_factory=list)
 
     def lay_in(self, spec: SandboxSpec) -> None:
         """Put the run's files where the container sees them: links, no copies. OSError."""
         for source, place in ((spec.input_dir, "in"), (spec.output_dir, "out")):
             for name in os.listdir(source):
-                os.link(f"{source}/{name}", f"{self.slot}/{place}/{name}")
+                link = f"{self.slot}/{place}/{name}"
+                os.link(f"{source}/{name}", link)
+                self.laid.append(link)
 
     def end(self) -> bool:
         """End all of it; whether it has. Then the run's files have one name again."""
         self.fork.init.kill()
         ended = self.fork.init.wait(_END_SECONDS)
         if ended:
-            shutil.rmtree(self.slot, ignore_errors=True)
+            for link in self.laid:
+                with suppress(OSError):
+                    os.unlink(link)
         return ended
 
     def remove(self) -> None:
@@ -157,8 +166,7 @@ class Workshop:
             uid = held.enter_context(self._uids.take())
             slot = self._folder(held, name)
             for place in ("in", "out"):
-                (slot / place).mkdir()
-                (slot / place).chmod(0o755)
+                held.callback(_remove, _made(slot / place))
             unmade = held.enter_context(ExitStack())
             unmade.callback(self._maker.remove, name)
             container = self._maker.container(name, kind, uid, slot, generation.name)
@@ -190,10 +198,8 @@ class Workshop:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _folder(self, held: ExitStack, name: str) -> Path:
-        folder = self._directory / name
-        folder.mkdir()
-        folder.chmod(0o755)
-        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = _made(self._directory / name)
+        held.callback(_remove, folder)
         return folder
 
     def _name(self, held: ExitStack, what: str) -> str:
@@ -207,3 +213,18 @@ class Workshop:
     def _forget(self, name: str) -> None:
         with self._lock:
             self._names.discard(name)
+
+
+def _made(folder: Path) -> Path:
+    """This folder, which containers can read whatever the server's umask is."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    """A launcher's has its socket in it; all others are empty, but where something has failed."""
+    try:
+        folder.rmdir()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)

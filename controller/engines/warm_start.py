@@ -83,8 +83,8 @@ class WarmStarts:
         `believe` is asked with the exit code of a script that ended by itself; EngineError when it did not.
         """
         fork, counters = warm.fork, warm.container.counters
-        fork.at_end = counters.sample
-        used_before = counters.sample().cpu_seconds
+        fork.at_end = counters.finish
+        used_before = counters.begin()
         failpoint("container_started")
         started = time.monotonic()
         try:

@@ -197,7 +197,7 @@ class TestOciEngine(EngineContract):
     def test_a_sweep_does_not_count_what_goes_meanwhile(self, engine, instance, monkeypatch):
         """A container that was listed while a run had it, and that its run has removed, is no leak."""
         gone = ("airlock-run_0-1", {OWNER_LABEL: instance, RUN_LABEL: "run_0", DEADLINE_LABEL: "1"})
-        monkeypatch.setattr(Runtime, "found", lambda _: [gone])
+        monkeypatch.setattr(Runtime, "found", lambda *_: [gone])
 
         assert engine.sweep() == 0
 

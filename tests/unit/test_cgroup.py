@@ -58,6 +58,19 @@ def test_the_last_reading_outlives_the_cgroup(tmp_path):
     assert counters == cgroup.Counters(cpu_seconds=None, peak_memory_bytes=10, oom_kills=None)
 
 
+def test_nothing_is_read_after_the_last_reading(tmp_path):
+    """What is in a container after its runner has ended is no longer the run's."""
+    directory = tmp_path / "airlock-runs" / ID
+    directory.mkdir(parents=True)
+    (directory / "memory.peak").write_text("10\n")
+    reader = cgroup.reader(ID, "/airlock-runs", version="2", driver="cgroupfs", root=tmp_path)
+
+    reader.finish()
+    (directory / "memory.peak").write_text("20\n")
+
+    assert reader.sample().peak_memory_bytes == reader.last.peak_memory_bytes == 10
+
+
 @pytest.mark.parametrize(
     ("driver", "asked", "place"),
     [
