@@ -88,6 +88,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
         self.app.stop()
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """For all of this time. gunicorn looks whether its parent is there, and who is to be hung up on, after whatever
+        happens: once in this time is enough.
+        """
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            super().wait_for_and_dispatch_events(left)
+            if not self.alive or self._accepting is not (self.nr_conns < self.worker_connections):
+                return
+
     def enqueue_req(self, conn: Any) -> None:
         """A connection that has said nothing yet waits among the idle ones, as gunicorn has it only after 5 s in a
         thread: so many of them would hold all threads.
@@ -103,8 +113,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """In a thread of the pool: read a request's head, and answer it."""
         self._heads[conn] = time.monotonic()
-        with suppress(OSError):
-            conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+        if not conn.initialized:
+            with suppress(OSError):
+                conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
         try:
             again = super().handle(conn)
         finally:

@@ -104,7 +104,7 @@ class Outputs:
         for name in targets:
             os.fsync(self._descriptors[name])
         if targets:
-            _sync(directory)
+            sync(directory)
 
     def _lock(self, name: str) -> int:
         """For sandboxes: a later one may read it, a conversion."""
@@ -240,7 +240,7 @@ class Workspace:
             for path in self.root.iterdir():
                 if path.is_file() and path.name not in (RECEIPT, RECEIPT_PART):
                     os.link(path, target.root / path.name)
-            _sync(target.root)
+            sync(target.root)
 
     def remove_parts(self, parts: Collection[Part]) -> None:
         """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
@@ -340,9 +340,9 @@ class Staging:
         copy = Path(self.root, "renewed")
         shutil.copyfile(source, copy)
         copy.chmod(0o644)
-        _sync(copy)
+        sync(copy)
         os.replace(copy, source)
-        _sync(source.parent)
+        sync(source.parent)
 
     def link_inputs(self, source: Workspace) -> None:
         """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""
@@ -370,9 +370,9 @@ class Staging:
                 if name not in self._linked:  # those are on the disk already, and there may be thousands
                     os.fchmod(descriptor, 0o644)
                     os.fsync(descriptor)
-            _sync(self._in, 0o755)
-            _sync(target)
-            _sync(target.parent)
+            sync(self._in, 0o755)
+            sync(target)
+            sync(target.parent)
         self.sealed = True
 
     def close(self) -> None:
@@ -473,7 +473,8 @@ def disk_error(error: OSError) -> StorageFull | StorageFailed | None:
     return None
 
 
-def _sync(path: Path | str, mode: int | None = None) -> None:
+def sync(path: Path | str, mode: int | None = None) -> None:
+    """Bring a file, or a directory's list of names, onto the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if mode is not None:
