@@ -266,9 +266,11 @@ class NewFile:
 
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.size = 0
 
     def write(self, data: bytes) -> None:
         write_all(self.descriptor, data)
+        self.size += len(data)
 
 
 class Staging:
@@ -283,7 +285,7 @@ class Staging:
         self.sealed = False
         self._in = f"{root}/in"
         self._linked: set[str] = set()
-        self._descriptors: dict[str, int] = {}
+        self._files: dict[str, NewFile] = {}
 
     def make(self) -> None:
         os.mkdir(self.root)
@@ -291,9 +293,8 @@ class Staging:
 
     def open(self, name: str) -> NewFile:
         """A new file for an input, to be written by the caller."""
-        file = NewFile(f"{self._in}/{name}")
-        self._descriptors[name] = file.descriptor
-        return file
+        self._files[name] = NewFile(f"{self._in}/{name}")
+        return self._files[name]
 
     def write(self, name: str, data: bytes) -> None:
         with disk_errors():
@@ -304,22 +305,22 @@ class Staging:
         size = self.size(name)
         if size > limit_bytes:
             raise TooLarge(f"{name} has {size} bytes, the limit is {limit_bytes}", limit=limit_bytes, value=size)
-        return os.pread(self._descriptor(name), size, 0)
+        if name in self._linked:
+            return self.path(name).read_bytes()
+        return os.pread(self._files[name].descriptor, size, 0)
 
     def size(self, name: str) -> int:
-        if name in self._descriptors:
-            return os.fstat(self._descriptors[name]).st_size
-        return os.stat(f"{self._in}/{name}").st_size
+        return os.stat(f"{self._in}/{name}").st_size if name in self._linked else self._files[name].size
 
     def names(self) -> list[str]:
-        return sorted({*self._descriptors, *self._linked})
+        return sorted([*self._files, *self._linked])
 
     def path(self, name: str) -> Path:
         return Path(self._in, name)
 
     def remove(self, name: str) -> None:
         os.unlink(f"{self._in}/{name}")
-        os.close(self._descriptors.pop(name))
+        os.close(self._files.pop(name).descriptor)
 
     def link(self, name: str, source: Path) -> None:
         """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
@@ -366,10 +367,9 @@ class Staging:
             os.rename(self.root, target)
             self.root = str(target)
             self._in = f"{target}/in"
-            for name, descriptor in self._descriptors.items():
-                if name not in self._linked:  # those are on the disk already, and there may be thousands
-                    os.fchmod(descriptor, 0o644)
-                    os.fsync(descriptor)
+            for file in self._files.values():  # what is linked is on the disk already
+                os.fchmod(file.descriptor, 0o644)
+                os.fsync(file.descriptor)
             sync(self._in, 0o755)
             sync(target)
             sync(target.parent)
@@ -377,16 +377,11 @@ class Staging:
 
     def close(self) -> None:
         """What is not sealed is removed."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
+        for file in self._files.values():
+            os.close(file.descriptor)
+        self._files.clear()
         if not self.sealed:
             shutil.rmtree(self.root, ignore_errors=True)
-
-    def _descriptor(self, name: str) -> int:
-        if name not in self._descriptors:  # it is linked
-            self._descriptors[name] = os.open(f"{self._in}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptors[name]
 
 
 class Workspaces:
