@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.util import close_graceful
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from controller.config import Settings
 from controller.serverlog import LibraryHandler
@@ -88,23 +89,55 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
         self.app.stop()
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """For all of this time. gunicorn looks whether its parent is there, and who is to be hung up on, after whatever
+        happens: once in this time is enough.
+        """
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            super().wait_for_and_dispatch_events(left)
+            if not self.alive or self._accepting is not (self.nr_conns < self.worker_connections):
+                return
+
     def enqueue_req(self, conn: Any) -> None:
         """A connection that has said nothing yet waits among the idle ones, as gunicorn has it only after 5 s in a
         thread: so many of them would hold all threads.
         """
         if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
+            self.tpool.submit(self.handle, conn).add_done_callback(functools.partial(self._answered, conn))
             return
         conn.timeout = time.monotonic() + HEAD_SECONDS
         self.pending_conns.append(conn)
         readable = functools.partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
+    def _answered(self, conn: Any, done: Future[Any]) -> None:
+        """In the thread that answered: the connection waits for its next request, or is closed by the main thread."""
+        if not done.cancelled() and done.exception() is None and done.result() is True and not _read_ahead(conn):
+            self._await_request(conn)
+        else:
+            self.method_queue.defer(self.finish_request, conn, done)
+
+    def _await_request(self, conn: Any) -> None:
+        """gunicorn has its main thread do this, and wakes it; but epoll takes one more while it waits."""
+        conn.set_timeout()
+        self.keepalived_conns.append(conn)
+        if not self.alive:  # looked at when it is among them: one that is added while the server stops has as long
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+        readable = functools.partial(self.on_client_socket_readable, conn)
+        with suppress(OSError, ValueError):  # the server has stopped
+            self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        for conn in list(self.keepalived_conns):  # threads may add to them meanwhile
+            conn.timeout = min(conn.timeout, deadline)
+
     def handle(self, conn: Any) -> Any:
         """In a thread of the pool: read a request's head, and answer it."""
         self._heads[conn] = time.monotonic()
-        with suppress(OSError):
-            conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+        if not conn.initialized:
+            with suppress(OSError):
+                conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
         try:
             again = super().handle(conn)
         finally:
@@ -151,6 +184,11 @@ def _part(conn: Any) -> None:
     """
     close_graceful(conn.sock)
     conn.close = lambda graceful=False: None
+
+
+def _read_ahead(conn: Any) -> bool:
+    """Whether a part of its next request has been read with the last: no poller would tell of that."""
+    return bool(conn.parser.unreader.buf.getvalue())
 
 
 def _hang_up(conn: Any) -> None:

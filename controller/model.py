@@ -466,8 +466,8 @@ class Caller(Word):
     key_id: str
     scopes: frozenset[str]
     suspended: bool = False
-    requests_per_second: float | None = None
-    """By its tenant's quotas; the others are asked for where they are needed (services/quotas.py)."""
+    quotas: Quotas | None = None
+    """Of its tenant, when the request was let in; None where nobody asked."""
     address: str = ""
     request_id: str = ""
 

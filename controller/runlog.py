@@ -23,6 +23,7 @@ REMARK, STDOUT, STDERR, BEGUN, END = range(5)
 the stream (0 to 2, in one byte) on which nothing more comes."""
 _HEADER = struct.Struct(">BL")
 _JOIN_BYTES = 4096
+_ENDS = b"".join(_HEADER.pack(END, 1) + bytes([stream]) for stream in (REMARK, STDOUT, STDERR))
 
 
 class RunLog:
@@ -32,7 +33,7 @@ class RunLog:
     """
 
     def __init__(self, path: Path, limit_bytes: int, attempt: int, grown: Callable[[], None]) -> None:
-        new = path.with_name(f"{path.name}.new")
+        new = f"{path}.new"
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._grown = grown
         self._head_left = limit_bytes - limit_bytes // 2
@@ -85,18 +86,19 @@ class RunLog:
         for stream, data in self._tail:
             self._put(stream, data)
         self._tail.clear()
-        for stream in (REMARK, STDOUT, STDERR):
-            self._put(END, bytes([stream]))
+        self._write(_ENDS)
         os.close(self._fd)
         self._grown()
 
     def _put(self, stream: int, data: bytes | bytearray) -> None:
+        self._write(_HEADER.pack(stream, len(data)) + data)
+
+    def _write(self, frames: bytes) -> None:
         if self.broken:
             return
         try:
-            frame = _HEADER.pack(stream, len(data)) + data
-            while frame:
-                frame = frame[os.write(self._fd, frame) :]
+            while frames:
+                frames = frames[os.write(self._fd, frames) :]
         except OSError:
             self.broken = True
 

@@ -26,9 +26,8 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from controller.errors import EngineError, StorageFailed, StorageFull, TooLarge
 from controller.model import Format, Part, Stored
@@ -65,6 +64,7 @@ class Outputs:
     def __init__(self, directory: Path, names: Iterable[str]) -> None:
         self._directory = directory
         self._descriptors: dict[str, int] = {}
+        self._moved: set[str] = set()
         try:
             os.mkdir(directory)
         except FileExistsError:  # an earlier attempt's
@@ -72,9 +72,9 @@ class Outputs:
             os.mkdir(directory)
         directory.chmod(0o755)
         for name in names:
-            fd = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
-            os.fchmod(fd, 0o666)
+            fd = os.open(f"{directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._descriptors[name] = fd
+            os.fchmod(fd, 0o666)
 
     def size(self, name: str) -> int:
         """Bytes in the file. EngineError when it is no longer the plain file that we made."""
@@ -89,16 +89,41 @@ class Outputs:
 
     def keep(self, name: str, target: Path) -> None:
         """Move the file out, durable, and no longer writable for a sandbox."""
+        os.fsync(self._lock(name))
+        self._move(name, target)
+
+    def keep_all(self, targets: Mapping[str, Path], directory: Path) -> None:
+        """Move these files into one directory; all of it durable when this returns.
+
+        As they are moved before they are synced, one entry in the file system's journal has all of it; so nobody may
+        look for them until this has returned.
+        """
+        for name, target in targets.items():
+            self._lock(name)
+            self._move(name, target)
+        for name in targets:
+            os.fsync(self._descriptors[name])
+        if targets:
+            sync(directory)
+
+    def _lock(self, name: str) -> int:
+        """For sandboxes: a later one may read it, a conversion."""
         fd = self._descriptors[name]
-        os.fchmod(fd, 0o644)  # a later sandbox may read it: a conversion
-        os.fsync(fd)
+        os.fchmod(fd, 0o644)
+        return fd
+
+    def _move(self, name: str, target: Path) -> None:
         os.replace(f"{self._directory}/{name}", target)
+        self._moved.add(name)
 
     def close(self) -> None:
         for fd in self._descriptors.values():
             os.close(fd)
+        with suppress(OSError):  # a disk that does not work any more: the next start removes it
+            for name in self._descriptors.keys() - self._moved:
+                os.unlink(f"{self._directory}/{name}")
+            os.rmdir(self._directory)
         self._descriptors.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Workspace:
@@ -142,9 +167,13 @@ class Workspace:
 
     def describe(self, job: bytes) -> None:
         """Write /in/job.json."""
-        with disk_errors(), open(f"{self.root}/in/{JOB}", "wb") as file:
-            file.write(job)
-            os.fchmod(file.fileno(), 0o644)
+        with disk_errors():
+            fd = os.open(f"{self.root}/in/{JOB}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                write_all(fd, job)
+                os.fchmod(fd, 0o644)
+            finally:
+                os.close(fd)
 
     @contextmanager
     def outputs(self, wanted: Iterable[tuple[int, Format]], documents: Iterable[str] = ()) -> Iterator[Outputs]:
@@ -191,11 +220,6 @@ class Workspace:
         log_bytes = sizes.pop(LOG, 0)
         return Stored(output_bytes=sum(sizes.values()), log_bytes=log_bytes)
 
-    def input_bytes(self, shared: Collection[str] = ()) -> int:
-        """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
-        with os.scandir(self.input_dir) as found:
-            return sum(entry.stat().st_size for entry in found if entry.name not in shared)
-
     def open_image(self, offset: int, count: int) -> Iterator[bytes]:
         """A part of the images file, in pieces. FileNotFoundError, at once, when the run was removed."""
         file = self.images.open("rb")
@@ -216,7 +240,7 @@ class Workspace:
             for path in self.root.iterdir():
                 if path.is_file() and path.name not in (RECEIPT, RECEIPT_PART):
                     os.link(path, target.root / path.name)
-            _sync(target.root)
+            sync(target.root)
 
     def remove_parts(self, parts: Collection[Part]) -> None:
         """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
@@ -237,69 +261,89 @@ class Workspace:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-class Staging:
-    """Inputs on their way in: written as they arrive, bounded, and made a run's by one rename."""
+class NewFile:
+    """A file that is being received: written front to back, and by nobody else."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        write_all(self.descriptor, data)
+        self.size += len(data)
+
+
+class Staging:
+    """Inputs on their way in: written as they arrive, bounded, and made a run's by one rename.
+
+    Files stay open until then: they are looked at, and brought onto the disk, without being looked up again.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        """Where it lies now."""
+        self.sealed = False
+        self._in = f"{root}/in"
         self._linked: set[str] = set()
-        self._in = root / "in"
-        os.mkdir(root)
+        self._files: dict[str, NewFile] = {}
+
+    def make(self) -> None:
+        os.mkdir(self.root)
         os.mkdir(self._in)
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> NewFile:
         """A new file for an input, to be written by the caller."""
-        return open(f"{self._in}/{name}", "xb")
+        self._files[name] = NewFile(f"{self._in}/{name}")
+        return self._files[name]
 
     def write(self, name: str, data: bytes) -> None:
-        with disk_errors(), self.open(name) as file:
-            file.write(data)
-
-    def rename(self, old: str, new: str) -> None:
-        os.rename(self._in / old, self._in / new)
+        with disk_errors():
+            self.open(name).write(data)
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         """A small part's content. TooLarge above the limit."""
-        with open(f"{self._in}/{name}", "rb") as file:
-            data = file.read(limit_bytes + 1)
-        if len(data) > limit_bytes:
-            size = self.size(name)
+        size = self.size(name)
+        if size > limit_bytes:
             raise TooLarge(f"{name} has {size} bytes, the limit is {limit_bytes}", limit=limit_bytes, value=size)
-        return data
+        if name in self._linked:
+            return self.path(name).read_bytes()
+        return os.pread(self._files[name].descriptor, size, 0)
 
     def size(self, name: str) -> int:
-        return os.stat(f"{self._in}/{name}").st_size
+        return os.stat(f"{self._in}/{name}").st_size if name in self._linked else self._files[name].size
 
     def names(self) -> list[str]:
-        return sorted(os.listdir(self._in))
+        return sorted([*self._files, *self._linked])
 
     def path(self, name: str) -> Path:
-        return self._in / name
+        return Path(self._in, name)
 
     def remove(self, name: str) -> None:
-        (self._in / name).unlink()
+        os.unlink(f"{self._in}/{name}")
+        os.close(self._files.pop(name).descriptor)
 
     def link(self, name: str, source: Path) -> None:
         """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
+        target = f"{self._in}/{name}"
         with disk_errors():
             try:
-                os.link(source, self._in / name)
+                os.link(source, target)
             except OSError as e:
                 if e.errno != errno.EMLINK:
                     raise
                 self._renew(source)
-                os.link(source, self._in / name)
+                os.link(source, target)
         self._linked.add(name)
 
     def _renew(self, source: Path) -> None:
         """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
         copy that takes its place."""
-        copy = self._root / "renewed"
+        copy = Path(self.root, "renewed")
         shutil.copyfile(source, copy)
         copy.chmod(0o644)
-        _sync(copy)
+        sync(copy)
         os.replace(copy, source)
-        _sync(source.parent)
+        sync(source.parent)
 
     def link_inputs(self, source: Workspace) -> None:
         """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""
@@ -308,16 +352,36 @@ class Staging:
                 if path.name != JOB:
                     self.link(path.name, path)
 
+    def input_bytes(self, shared: Collection[str] = ()) -> int:
+        """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
+        return sum(self.size(name) for name in self.names() if name not in shared)
+
     def seal(self, target: Path) -> None:
-        """Everything onto the disk, then to its place: after this the inputs survive a power cut."""
+        """Everything to its place, and onto the disk: after this the inputs survive a power cut.
+
+        To its place first. All that was made and renamed then goes into the file system's journal at once, with the
+        first file that is synced; the others find their part of it done. Until the caller has written the row, a crash
+        leaves a stray.
+        """
         with disk_errors():
-            for name in os.listdir(self._in):
-                if name not in self._linked:  # those are on the disk already, and there may be thousands
-                    _sync(f"{self._in}/{name}", 0o644)
-            _sync(self._in, 0o755)
-            os.rename(self._root, target)
-            _sync(target)
-            _sync(target.parent)
+            os.rename(self.root, target)
+            self.root = str(target)
+            self._in = f"{target}/in"
+            for file in self._files.values():  # what is linked is on the disk already
+                os.fchmod(file.descriptor, 0o644)
+                os.fsync(file.descriptor)
+            sync(self._in, 0o755)
+            sync(target)
+            sync(target.parent)
+        self.sealed = True
+
+    def close(self) -> None:
+        """What is not sealed is removed."""
+        for file in self._files.values():
+            os.close(file.descriptor)
+        self._files.clear()
+        if not self.sealed:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 class Workspaces:
@@ -351,14 +415,13 @@ class Workspaces:
             free = shutil.disk_usage(self._uploads).free
         if free < self._min_free_bytes:
             raise StorageFull(_FULL, limit=self._min_free_bytes)
-        root = self._uploads / secrets.token_hex(16)
+        staging = Staging(f"{self._uploads}/{secrets.token_hex(16)}")
         try:
             with disk_errors():
-                staging = Staging(root)
+                staging.make()
             yield staging
         finally:
-            if os.path.exists(root):  # it was not sealed
-                shutil.rmtree(root, ignore_errors=True)
+            staging.close()
 
     def full(self) -> bool:
         """Whether there is so little room that a sandbox could not write its report."""
@@ -375,6 +438,13 @@ class Workspaces:
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
         return len(strays)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """By the system's own call: a file of Python's asks first whether it is a terminal, and where it stands."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 @contextmanager
@@ -398,7 +468,8 @@ def disk_error(error: OSError) -> StorageFull | StorageFailed | None:
     return None
 
 
-def _sync(path: Path | str, mode: int | None = None) -> None:
+def sync(path: Path | str, mode: int | None = None) -> None:
+    """Bring a file, or a directory's list of names, onto the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if mode is not None:

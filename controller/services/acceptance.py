@@ -46,13 +46,14 @@ def _keep(
     backend: Backend, staging: Staging, run: Run, add: Callable[[Run], Run | None], shared: Collection[str]
 ) -> Run | None:
     workspace = backend.workspaces.of(run.id)
+    shared = {*shared, *(input.file for input in run.job.inputs if input.dataset is not None)}
+    run = run.model_copy(update={"input_bytes": staging.input_bytes(shared)})
     staging.seal(workspace.root)
     failpoint("inputs_sealed")
-    shared = {*shared, *(input.file for input in run.job.inputs if input.dataset is not None)}
     # The files first: a row without its files would be an accepted run that cannot be executed.
     added = None
     try:
-        added = add(run.model_copy(update={"input_bytes": workspace.input_bytes(shared)}))
+        added = add(run)
     finally:
         if added is None:
             workspace.remove()

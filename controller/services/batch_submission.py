@@ -69,7 +69,7 @@ def submit(
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
     require_open(backend)
-    share = quotas.of(backend, caller.tenant_id)
+    share = quotas.of_caller(backend, caller)
     model = new_run(backend, caller, staging, wanted.each, new_id("run"), share)
     if wanted.parameter is not None and wanted.parameter in model.job.parameters:
         refuse("batch.parameter", f"{wanted.parameter!r} is a parameter of the script already")

@@ -214,13 +214,11 @@ def _collect(
     outputs: Outputs, outcome: Outcome, workspace: Workspace, wanted: Wanted, documents: tuple[str, ...]
 ) -> None:
     """Keep what the outcome speaks of; the rest goes with the directory."""
-    if outcome.images:
-        outputs.keep(IMAGES, workspace.images)
+    kept = {IMAGES: workspace.images} if outcome.images else {}
     if outcome.status is Status.SUCCEEDED:
-        for port, format in wanted:
-            outputs.keep(output_file(port, format), workspace.result(port, format))
-        for name in documents:
-            outputs.keep(name, workspace.document(name))
+        kept |= {output_file(port, format): workspace.result(port, format) for port, format in wanted}
+        kept |= {name: workspace.document(name) for name in documents}
+    outputs.keep_all(kept, workspace.root)
 
 
 def convert(

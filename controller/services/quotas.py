@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from controller.errors import AirlockError, NeverAllowed, NotFound, QuotaSpent, TooManyRequests, TooManyRuns
-from controller.model import Limits, Quotas, Run, TaskKind
+from controller.model import Caller, Limits, Quotas, Run, TaskKind
 from controller.services.backend import Backend, now
 from controller.store.base import Added
 
@@ -21,6 +21,11 @@ def of(backend: Backend, tenant_id: str) -> Quotas:
     tenant = backend.tenants.tenant(tenant_id)
     defaults = backend.settings.quotas
     return tenant.quotas.over(defaults) if tenant is not None else defaults
+
+
+def of_caller(backend: Backend, caller: Caller) -> Quotas:
+    """Likewise, as it was when the request came."""
+    return caller.quotas if caller.quotas is not None else of(backend, caller.tenant_id)
 
 
 def cut(limits: Limits, quotas: Quotas) -> Limits:

@@ -33,7 +33,7 @@ from controller.services.receipt_document import (
     ReceiptTable,
 )
 from controller.signing import canonical
-from controller.workspace import CHUNK_BYTES, RECEIPT, RECEIPT_PART, Workspace, disk_errors
+from controller.workspace import BUNDLE, CHUNK_BYTES, RECEIPT, RECEIPT_PART, Workspace, disk_errors, sync, write_all
 
 _log = structlog.get_logger(__name__)
 _GONE = FileHash(sha256=None, bytes=None)
@@ -51,10 +51,12 @@ def receipt(backend: Backend, run: Run) -> bytes:
         raise Conflict(f"the run has no receipt before it has ended: its status is {run.status}")
     workspace = backend.workspaces.of(run.id)
     try:
-        if (kept := _kept(workspace)) is not None:
-            return kept
-        with waiting(backend), _alone(workspace, wait=True) as directory, backend.notary.places:
-            return _made(backend, run, workspace, directory)
+        if (made := _kept(workspace)) is None:
+            with waiting(backend), _alone(workspace, wait=True), backend.notary.places:
+                made = _made(backend, run, workspace)
+        with suppress(OSError):  # a disk that fails is no reason to keep it back
+            sync(workspace.root)  # only now, since for most receipts nobody asks: its name must not get lost any more
+        return made
     except FileNotFoundError:
         raise NotFound("the run's files are no longer there: it was deleted meanwhile") from None
 
@@ -69,8 +71,8 @@ def make_ahead(backend: Backend, run: Run) -> None:
         return
     try:
         # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
-        with suppress(BlockingIOError, FileNotFoundError), _alone(workspace, wait=False) as directory:
-            _made(backend, run, workspace, directory)
+        with suppress(BlockingIOError, FileNotFoundError), _alone(workspace, wait=False):
+            _made(backend, run, workspace)
     except (AirlockError, OSError) as e:
         _log.warning("receipt_not_made", run_id=run.id, error=str(e))
     except Exception:  # noqa: BLE001 - a fault of ours in an extra must not end the thread with its queue
@@ -78,13 +80,13 @@ def make_ahead(backend: Backend, run: Run) -> None:
 
 
 @contextmanager
-def _alone(workspace: Workspace, *, wait: bool) -> Iterator[int]:
+def _alone(workspace: Workspace, *, wait: bool) -> Iterator[None]:
     """The run's directory, locked: one receipt of a run is made at a time, in all processes. FileNotFoundError;
     BlockingIOError when another is at it and we would not wait."""
     directory = os.open(workspace.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield directory
+        yield
     finally:
         os.close(directory)
 
@@ -97,20 +99,21 @@ def _kept(workspace: Workspace) -> bytes | None:
         return None
 
 
-def _made(backend: Backend, run: Run, workspace: Workspace, directory: int) -> bytes:
-    """The receipt; kept, durable, when this returns. FileNotFoundError when the run was deleted meanwhile."""
+def _made(backend: Backend, run: Run, workspace: Workspace) -> bytes:
+    """The receipt; kept when this returns, and whole whatever happens. FileNotFoundError when the run was deleted
+    meanwhile."""
     if (kept := _kept(workspace)) is not None:
         return kept
     data = backend.notary.key.signed(_document(backend, run, workspace).model_dump(mode="json"))
     with disk_errors():
         part, whole = f"{workspace.root}/{RECEIPT_PART}", f"{workspace.root}/{RECEIPT}"
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         os.replace(part, whole)
-        os.fsync(directory)
     return data
 
 
@@ -132,7 +135,7 @@ def _document(backend: Backend, run: Run, workspace: Workspace) -> Receipt:
         item=run.item,
         script_sha256=run.script_sha256,
         inputs=_inputs(run, workspace),
-        bundle=_input_hash(workspace.input_dir / "bundle.zip") if run.job.bundle else None,
+        bundle=_input_hash(f"{workspace.input_dir}/{BUNDLE}") if run.job.bundle else None,
         parameters_sha256=hashlib.sha256(canonical(run.job.parameters)).hexdigest(),
         profile=run.job.profile,
         dtypes=run.job.dtypes,
@@ -182,7 +185,7 @@ def _inputs(run: Run, workspace: Workspace) -> tuple[ReceiptInput, ...]:
             compression=table.compression,
             slice=table.slice,
             reading=table.reading,
-            **_input_hash(workspace.input_dir / table.file).model_dump(),
+            **_input_hash(f"{workspace.input_dir}/{table.file}").model_dump(),
         )
         for table in run.job.inputs
     )
@@ -220,32 +223,49 @@ def _log_text(workspace: Workspace) -> Iterator[bytes]:
         yield decoders[stream].decode(b"", final=True).encode()
 
 
-def _input_hash(path: Path) -> FileHash:
+def _input_hash(path: str) -> FileHash:
     """Of a file that many runs link, a dataset's or a batch's, once: the items of a batch may be thousands, and the
     table that they are cut from large. What is linked is never written again."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return _GONE
-    if status.st_nlink == 1:
-        return _file_hash(path)
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    found = _linked.get(identity)
-    if found is None:
-        found = _file_hash(path)
-        if len(_linked) >= _LINKED_KNOWN:
-            _linked.clear()
-        _linked[identity] = found
-    return found
+    with _opened(path) as fd:
+        if fd is None:
+            return _GONE
+        status = os.fstat(fd)
+        if status.st_nlink == 1:
+            return _hash(_pieces(fd, status.st_size))
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        found = _linked.get(identity)
+        if found is None:
+            found = _hash(_pieces(fd, status.st_size))
+            if len(_linked) >= _LINKED_KNOWN:
+                _linked.clear()
+            _linked[identity] = found
+        return found
 
 
 def _file_hash(path: Path) -> FileHash:
+    with _opened(path) as fd:
+        return _hash(_pieces(fd, os.fstat(fd).st_size)) if fd is not None else _GONE
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[int | None]:
+    """None when it is not there."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            return _hash(iter(lambda: file.read(min(size + 1, CHUNK_BYTES)), b""))
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _GONE
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _pieces(fd: int, size: int) -> Iterator[bytes]:
+    """A file's content; it has so many bytes, and is never written again."""
+    while size > 0 and (piece := os.read(fd, min(size, CHUNK_BYTES))):
+        size -= len(piece)
+        yield piece
 
 
 def _hash(pieces: Iterable[bytes]) -> FileHash:

@@ -91,7 +91,7 @@ def put(backend: Backend, caller: Caller, staging: Staging, upload: Upload) -> t
         content_sha256=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
         created_at=now(),
     )
-    share = quotas.of(backend, caller.tenant_id)
+    share = quotas.of_caller(backend, caller)
     files, stored = backend.workspaces.of_script(version.id), None
     staging.seal(files.root)
     try:

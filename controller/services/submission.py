@@ -90,7 +90,7 @@ def submit(
         )
         if (earlier := first_of(backend, idempotent)) is not None:
             return get(backend, caller, earlier), False
-    share = quotas.of(backend, caller.tenant_id)
+    share = quotas.of_caller(backend, caller)
     run = new_run(backend, caller, staging, submission, run_id, share)
     run = _with_datasets(backend, caller, staging, run, submission.datasets)
     if submission.reuse:
@@ -214,7 +214,7 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
     if Part.INPUTS in first.removed:
         raise gone
     same = {name: getattr(first, name) for name in _REPEATED}
-    share = quotas.of(backend, caller.tenant_id)
+    share = quotas.of_caller(backend, caller)
     same["limits"] = quotas.cut(first.limits, share)
     run = Run(id=new_id("run"), status=Status.QUEUED, attempt=0, created_at=now(), rerun_of=first.id, **same)
     idempotent = None

@@ -93,10 +93,8 @@ def standing(caller: Caller, tenant: Tenant | None, defaults: Quotas = NO_QUOTAS
     """The caller, with what holds for its tenant now. Unauthorized when that is being deleted, or gone."""
     if tenant is None or tenant.deleting_at is not None:
         raise Unauthorized(_NOT_LIVE)
-    suspended, quotas = tenant.suspended_at is not None, tenant.quotas.over(defaults)
-    return caller.model_copy(
-        update={"suspended": suspended, "requests_per_second": quotas.requests_per_second}
-    )
+    suspended = tenant.suspended_at is not None
+    return caller.model_copy(update={"suspended": suspended, "quotas": tenant.quotas.over(defaults)})
 
 
 def new_id(prefix: str) -> str:

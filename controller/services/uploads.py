@@ -82,7 +82,7 @@ def put(
     newest = backend.datasets.newest(caller.tenant_id, upload.name)
     if expected.holds(newest) and newest is not None and newest.has(version.content_sha256):
         return newest, "same"
-    said, stored, refused, share = Put.UNEXPECTED, None, run, quotas.of(backend, caller.tenant_id)
+    said, stored, refused, share = Put.UNEXPECTED, None, run, quotas.of_caller(backend, caller)
 
     def add(run: Run) -> Run | None:
         nonlocal said, stored, refused
@@ -103,7 +103,7 @@ def put(
 
 def _new(backend: Backend, caller: Caller, upload: Upload, waits: bool) -> tuple[DatasetVersion, Run]:
     """Limits are the largest there are: what is executed is no tenant's script, and what is read may be large."""
-    moment, settings, share = now(), backend.settings, quotas.of(backend, caller.tenant_id)
+    moment, settings, share = now(), backend.settings, quotas.of_caller(backend, caller)
     source = Input(port=1, format=upload.format, compression=upload.compression, reading=upload.reading)
     run = Run(
         id=new_id("run"),

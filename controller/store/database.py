@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from alembic import command
@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import StorageFull, StoreError
-from controller.store.statements import Hand, Statement
+from controller.store.statements import Hand, Made, Statement
 
 _BUSY_MILLISECONDS = 10_000
+_Value = TypeVar("_Value")
 _AT_REST = 8
 """Connections that are kept apart from the pool's."""
 
@@ -59,6 +60,11 @@ class Database:
         """
         with self._at_hand() as (_, hand):
             return hand.first(query, values)
+
+    def made(self, query: Made[_Value], values: Mapping[str, Any]) -> _Value | None:
+        """What is made of the row that a query finds; None when there is none."""
+        with self._at_hand() as (_, hand):
+            return hand.made(query, values)
 
     def rows(self, query: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """All that a query finds."""

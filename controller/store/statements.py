@@ -7,7 +7,8 @@ a transaction and a result, is left out: that is many times the work of the stat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select
 from sqlalchemy.engine import Dialect
@@ -16,6 +17,8 @@ from sqlalchemy.sql.dml import UpdateBase
 Row = RowMapping | dict[str, Any]
 _Query = Select[Any] | UpdateBase
 _Convert = Callable[[Any], Any] | None
+_Value = TypeVar("_Value")
+_VALUES_KNOWN = 1000
 
 
 class Statement:
@@ -31,6 +34,20 @@ class Statement:
         if self._prepared is None or self._prepared.dialect is not dialect:
             self._prepared = _Prepared(self.query, dialect, self._names)
         return self._prepared
+
+
+class Made(Generic[_Value]):
+    """A query, and what is made of its row. The row is read each time; as long as it is what it was, so is what was
+    made of it: to make that anew costs more than to read."""
+
+    def __init__(self, statement: Statement, make: Callable[[Row], _Value]) -> None:
+        self.statement = statement
+
+        @lru_cache(maxsize=_VALUES_KNOWN)
+        def of(prepared: _Prepared, row: tuple[Any, ...]) -> _Value:
+            return make(prepared.converted(row))
+
+        self.of = of
 
 
 class Hand:
@@ -50,6 +67,13 @@ class Hand:
         row = cursor.fetchone()
         cursor.close()  # with it ends the query, whatever else it may have found
         return None if row is None else prepared.converted(row)
+
+    def made(self, made: Made[_Value], values: Mapping[str, Any]) -> _Value | None:
+        """As `first`, but what is made of the row."""
+        cursor, prepared = self._execute(made.statement, values)
+        row = cursor.fetchone()
+        cursor.close()
+        return None if row is None else made.of(prepared, row)
 
     def all(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         cursor, prepared = self._execute(statement, values)

@@ -27,7 +27,7 @@ from controller.store import erasure, trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
 from controller.store.shares import seconds_used, stored_by
-from controller.store.statements import Hand, Row, Statement
+from controller.store.statements import Hand, Made, Row, Statement
 from controller.store.tables import api_keys, runs, tenants, usage_days
 from controller.store.tenant_store import (
     Erased,
@@ -134,8 +134,7 @@ class SqlTenants:
             return True
 
     def presented(self, key_id: str) -> tuple[Key, Tenant] | None:
-        row = self._database.row(_PRESENTED, {"key_id": key_id})
-        return (_key_of(row), _tenant_of(row, _TENANT)) if row else None
+        return self._database.made(_KNOWN, {"key_id": key_id})
 
     def key(self, tenant_id: str, key_id: str) -> Key | None:
         with self._reading() as db:
@@ -269,6 +268,9 @@ def _key(db: Connection, tenant_id: str, key_id: str) -> Key | None:
 
 def _key_of(row: Row) -> Key:
     return Key(**{name: row[name] for name in Key.model_fields} | {"scopes": tuple(row["scopes"])})
+
+
+_KNOWN = Made(_PRESENTED, lambda row: (_key_of(row), _tenant_of(row, _TENANT)))
 
 
 def _insert_key(db: Connection, key: Key) -> None:

@@ -93,7 +93,8 @@ def create_web(backend: Backend, pepper: bytes) -> OpenAPI:
             response.headers["RateLimit-Reset"] = "1"
         response.headers[REQUEST_ID] = g.get("request_id", "")
         for name, value in SECURITY.items():
-            response.headers.setdefault(name, value)
+            if name not in response.headers:
+                response.headers.add(name, value)
         return response
 
     app.before_request(admin_server.only_at(backend.settings, admin.PREFIX))

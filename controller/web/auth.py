@@ -68,7 +68,7 @@ def _let_in(backend: Backend, found: Caller) -> None:
     g.caller = found.model_copy(update=origin)
     if found.suspended:
         raise TenantSuspended("the tenant of this API key is suspended: ask the operator of this server")
-    rate = found.requests_per_second
+    rate = found.quotas.requests_per_second if found.quotas is not None else None
     if rate is not None:
         g.rate = rate, backend.buckets.take(found.tenant_id, rate)
 

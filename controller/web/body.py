@@ -71,11 +71,14 @@ class Body:
         self._limit = limit_bytes
         self._advice = advice
         self._count = 0
+        self._whole = request.content_length
         if request.content_length is not None and request.content_length > limit_bytes:
             raise self._too_large(f"{request.content_length} bytes", request.content_length)
 
     def read(self, count: int = CHUNK_BYTES) -> bytes:
         """At most `count` bytes; none at the end. TooLarge; RequestTimeout, ClientDisconnected, BadRequest."""
+        if self._count == self._whole:
+            return b""
         _set_patience(self._socket, STALL_SECONDS)
         try:
             with DEADLINES.within(self._socket, CHUNK_SECONDS) as is_late:

@@ -101,7 +101,8 @@ def _whole(request: Request, staging: Staging, settings: Settings) -> Input:
     """The body is the first table. BadRequest when it ends before its end."""
     format, packed = described("body", request.mimetype, "")
     body, size = Body(request, settings.max_body_bytes, _ADVICE), 0
-    with disk_errors(), staging.open(TABLES[0]) as file:
+    with disk_errors():
+        file = staging.open(TABLES[0])
         while piece := body.read():
             size += len(piece)
             file.write(piece)

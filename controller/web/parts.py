@@ -112,7 +112,8 @@ def _save(
 ) -> tuple[Head | None, int]:
     """Write a part's data; return the head of the next one, and the bytes of this one."""
     size = 0
-    with disk_errors(), staging.open(rule.file) as file:
+    with disk_errors():
+        file = staging.open(rule.file)
         for piece in pieces:
             if isinstance(piece, Head):
                 return piece, size

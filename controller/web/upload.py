@@ -80,7 +80,8 @@ def _parts(request: Request, body: Body, staging: Staging) -> tuple[Part, Readin
 def _whole(request: Request, body: Body, staging: Staging, part: Part) -> Part:
     """The body as it is. BadRequest when it ends before its end."""
     size, digest = 0, hashlib.sha256()
-    with disk_errors(), staging.open(SOURCE) as file:
+    with disk_errors():
+        file = staging.open(SOURCE)
         while piece := body.read():
             size += len(piece)
             file.write(piece)

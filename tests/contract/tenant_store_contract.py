@@ -103,6 +103,20 @@ class TenantStoreContract:
         assert (tenants.key("ten_a", "k"), tenants.key("ten_b", "k")) == (key, None)
         assert tenants.presented("other") is None
 
+    def test_a_key_is_presented_as_it_and_its_tenant_are_now(self, tenants):
+        """However often it was before: a suspension, a quota, a revocation hold from the next request on."""
+        tenants.add_key(a_key("k"), 1, an_entry())
+        first, before, again = tenants.tenant("ten_a"), tenants.presented("k"), tenants.presented("k")
+        suspended = tenants.suspend("ten_a", NOW, an_entry())
+        then = tenants.presented("k")
+        changed = tenants.change("ten_a", None, Quotas(cpus=1), an_entry())
+        last = tenants.presented("k")
+        revoked = tenants.revoke("ten_a", "k", an_entry())
+
+        assert before == again == (a_key("k"), first)
+        assert (then[1], last[1]) == (suspended, changed)
+        assert tenants.presented("k") == (revoked, changed)
+
     def test_the_number_of_live_keys_is_bounded(self, tenants, actions):
         """Those that have ended do not count."""
         tenants.add_key(a_key("old", expires_at=NOW), 1, an_entry())

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from controller import workspace
+from controller.errors import StorageFailed
+from controller.model import Format
 from controller.workspace import Workspaces
 
 
@@ -41,3 +43,42 @@ def test_a_file_that_was_deleted_cannot_be_linked(tmp_path: Path) -> None:
     """It is missing, and nothing else is wrong."""
     with Workspaces(tmp_path / "data").stage() as staging, pytest.raises(FileNotFoundError):
         staging.link("dataframe1", tmp_path / "gone")
+
+
+def test_inputs_that_cannot_be_synced_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are at their place by then, and are no run's: whoever accepts is told, and the files go."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    workspaces = Workspaces(tmp_path)
+    monkeypatch.setattr(workspace.os, "fsync", fail)
+    with workspaces.stage() as staging:
+        staging.write("script.py", b"")
+        with pytest.raises(StorageFailed):
+            staging.seal(workspaces.of("run_1").root)
+
+    assert list((tmp_path / "runs").iterdir()) == list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_all_that_is_kept_is_synced_after_its_last_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file, and each directory that has a new name in it: inputs when they are accepted, outputs at the end."""
+    done: list[str] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+    monkeypatch.setattr(workspace.os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(workspace.os, "rename", lambda *names: (done.append("moved"), rename(*names)))
+    monkeypatch.setattr(workspace.os, "replace", lambda *names: (done.append("moved"), replace(*names)))
+    workspaces = Workspaces(tmp_path)
+    run = workspaces.of("run_1")
+
+    with workspaces.stage() as staging:
+        staging.write("script.py", b"pass")
+        staging.seal(run.root)
+    accepted, done[:] = done.copy(), []
+    with run.outputs([(1, Format.ARROW)]) as outputs:
+        outputs.keep_all({"result": run.result(1, Format.ARROW), "images": run.images}, run.root)
+
+    root = str(run.root)
+    assert accepted == ["moved", f"{root}/in/script.py", f"{root}/in", root, str(tmp_path / "runs")]
+    assert done == ["moved", "moved", f"{root}/result.arrow", f"{root}/images", root]
+    assert list((tmp_path / "scratch").iterdir()) == []
