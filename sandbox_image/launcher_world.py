@@ -49,7 +49,10 @@ class Made:
         self._trees, self.cgroups = given[:binds], given[binds:]
         self._users: list[dict[str, int]] = self._asked["linux"].get("uidMappings", [])
         self._map = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in self._users)
-        self._ours, self._theirs = socket.socketpair() if self._users else (None, None)
+        self._ours: socket.socket | None = None
+        self._theirs: socket.socket | None = None
+        if self._users:
+            self._ours, self._theirs = socket.socketpair()
 
     def choose(self) -> None:
         """Have the next child be the first process of a new pid namespace."""
