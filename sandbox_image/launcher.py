@@ -9,7 +9,6 @@ The other end of the socket is controller/engines/launcher.py; the two share the
 container that somebody has made, or, where the operator wants it so, makes its own (launcher_world).
 """
 
-import array
 import ctypes
 import errno
 import fcntl
@@ -23,12 +22,12 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from launcher_world import Made
+from launcher_world import Made, read
 
 SOCKET = "/in/launcher.sock"
 REQUEST = struct.Struct("<QIIQ")
@@ -70,6 +69,9 @@ _JOIN_SESSION_KEYRING = 1
 _MADV_COLLAPSE = 25
 _LARGE_PAGE = 1 << 21
 _libc = ctypes.CDLL(None, use_errno=True)
+_setns, _capset, _call, _control = _libc.setns, _libc.capset, _libc.syscall, _libc.prctl
+_control.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_LAST_CAPABILITY = int(read("/proc/sys/kernel/cap_last_cap"))
 
 
 class NotSealed(Exception):
@@ -108,14 +110,17 @@ def main() -> NoReturn:
 
 def import_all() -> None:
     """Import what a runner imports, and nothing else: a script finds the modules that it finds in a plain start."""
+    import numpy as np
     import pandas as pd
     from runner import __main__, console, entry, failure, job, job_file, keep, rehearsal, task  # noqa: F401
 
     del sys.modules[Made.__module__]
-    # What is made when first used is made here.
+    # What is made when first used is made here, and what goes when first used goes.
+    np.random.seed(0)
     pd.DataFrame({"a": [1.5, None], "b": ["x", None]}).groupby("b")["a"].sum()
     with suppress(OSError, failure.RunnerError):  # then less is made ahead, and nothing else is amiss
         rehearsal.rehearse(Path("/dev/shm/rehearsal"))  # noqa: S108 - of the launcher's container alone
+    del os.environ["JE_ARROW_MALLOC_CONF"]  # a fork's script has no such thing
     know_libraries_by_path()
     entry.look_ahead()
     keep.look_ahead()
@@ -181,19 +186,9 @@ class Forks:
     def add(self, pid: int, place: Place, end: int) -> None:
         """Watch a fork, and tell `end` how it ended.  OSError."""
         pidfd, question = os.pidfd_open(pid), place.question()
-
-        def ended() -> None:
-            if question is not None and self._forget(question.fileno()):
-                question.close()  # a number may be another's when its process is collected
-            hand_on(pidfd, pid, end)
-
-        def asked(question: socket.socket) -> None:
-            with suppress(OSError), question:  # a fork that finds no answer says so, and ends
-                place.answer(pid, question)
-
-        self._wait_for(pidfd, ended)
+        self._wait_for(pidfd, partial(self._end, pidfd, pid, end, question))
         if question is not None:
-            self._wait_for(question.fileno(), partial(asked, question))
+            self._wait_for(question.fileno(), partial(answer, place, pid, question))
 
     def clear(self) -> None:
         """In a fork: the numbers are nothing for a script."""
@@ -213,6 +208,11 @@ class Forks:
     def leave(self) -> None:
         """The controller has gone: nothing more comes from it."""
         self._poll.unregister(self._control)
+
+    def _end(self, pidfd: int, pid: int, end: int, question: socket.socket | None) -> None:
+        if question is not None and self._forget(question.fileno()):
+            question.close()  # a number may be another's when its process is collected
+        hand_on(pidfd, pid, end)
 
     def _wait_for(self, descriptor: int, step: Callable[[], None]) -> None:
         self._steps[descriptor] = step
@@ -242,30 +242,30 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """Take one request and its descriptors; empty when the controller has gone."""
     space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
     message, ancillary, _, _ = control.recvmsg(REQUEST.size + _MAX_DOCUMENT_BYTES, space)
-    given = array.array("i")
+    given: list[int] = []
     for _, _, data in ancillary:
-        given.frombytes(data[: len(data) - len(data) % given.itemsize])
-    return message, given.tolist()
+        given += memoryview(data[: len(data) - len(data) % 4]).cast("i")
+    return message, given
 
 
 def take(message: bytes, given: list[int], own_pid_namespace: int, forks: Forks) -> bytes:
     """Fork for one request; gives the answer."""
-    number, pid, held = 0, 0, ExitStack()
+    number = pid = end = 0
     try:
         number, uid, threads, file_bytes = REQUEST.unpack(message[: REQUEST.size])
         document, places = message[REQUEST.size :], given[_STREAMS:]
         place: Place = Made(document, places) if document else Standing(places)
         end = os.dup(given[_END])
-        held.callback(os.close, end)
         pid = fork_into(place, own_pid_namespace)
         if pid == 0:
             forks.clear()
             become_runner(given, place, uid, threads, file_bytes)
-        held.callback(end_fork, pid)
         forks.add(pid, place, end)
-        held.pop_all()
     except Exception as error:
-        held.close()
+        if pid:
+            end_fork(pid)
+        if end:
+            os.close(end)
         return ANSWER.pack(number, -(getattr(error, "errno", None) or errno.EPROTO))
     finally:
         for descriptor in given:
@@ -309,6 +309,12 @@ def fork_into(place: Place, own_pid_namespace: int) -> int:
     if pid:
         _join(own_pid_namespace, "pid")
     return pid
+
+
+def answer(place: Place, pid: int, question: socket.socket) -> None:
+    """Give a fork what it asks for."""
+    with suppress(OSError), question:  # a fork that finds no answer says so, and ends
+        place.answer(pid, question)
 
 
 def end_fork(pid: int) -> None:
@@ -358,7 +364,7 @@ def seal(given: list[int], place: Place, sealed: int, uid: int, file_bytes: int)
     own_user = os.stat("/proc/self/ns/user")
     remapped = place.enter()
     os.setsid()
-    if _libc.syscall(_calls()[2], _JOIN_SESSION_KEYRING, None) < 0:
+    if _call(_calls()[2], _JOIN_SESSION_KEYRING, None) < 0:
         raise _error("keyctl")
     os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
@@ -388,7 +394,7 @@ def check_users(uid: int, launchers: os.stat_result) -> None:
     if os.path.samestat(os.stat("/proc/self/ns/user"), launchers):
         raise NotSealed("the user namespace is the launcher's")
     for name in ("uid_map", "gid_map"):
-        users = [tuple(map(int, line.split())) for line in Path("/proc/self", name).read_text().splitlines()]
+        users = [tuple(map(int, line.split())) for line in read(f"/proc/self/{name}").splitlines()]
         root = users[0][1] if users else 0
         if users != [(0, root, 1), (uid, uid, 1)] or root < _LEAST_UID or root == uid:
             raise NotSealed(f"{name} is {users}")
@@ -396,14 +402,14 @@ def check_users(uid: int, launchers: os.stat_result) -> None:
 
 def check(sealed: int, uid: int, file_bytes: int) -> None:
     """Read back what the kernel says of this process.  Raises `NotSealed` naming what is not as it must be."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    status = dict(line.split(":", 1) for line in read("/proc/self/status").splitlines())
     ids, none = "\t".join([str(uid)] * 4), "0" * 16
     wanted = {"Uid": ids, "Gid": ids, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2", "Threads": "1"}
     wanted |= {f"Cap{kind}": none for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
     for name, value in wanted.items():
         if status[name].strip() != value:
             raise NotSealed(f"{name} is {status[name].strip()!r}, not {value!r}")
-    cgroups = Path("/proc/self/cgroup").read_text().splitlines()
+    cgroups = read("/proc/self/cgroup").splitlines()
     if any(not line.endswith(":/") for line in cgroups):
         raise NotSealed(f"cgroups are {cgroups}")
     held = {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, sealed}
@@ -420,8 +426,7 @@ def start_anew(threads: int) -> None:
     import numpy as np
 
     np.random.seed(int.from_bytes(os.urandom(4), "little"))
-    del os.environ["JE_ARROW_MALLOC_CONF"]
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     if threads > 1:
         import pyarrow as pa
         from threadpoolctl import threadpool_limits
@@ -456,13 +461,12 @@ def _error(what: str) -> OSError:
 
 
 def _join(descriptor: int, kind: str) -> None:
-    if _libc.setns(descriptor, _CLONE[kind]):
+    if _setns(descriptor, _CLONE[kind]):
         raise _error(f"setns {kind}")
 
 
-def _prctl(option: int, *values: int) -> None:
-    arguments = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
-    if _libc.prctl(option, *arguments) < 0:
+def _prctl(option: int, value: int, address: int = 0) -> None:
+    if _control(option, value, address, 0, 0) < 0:
         raise _error(f"prctl {option}")
 
 
@@ -474,21 +478,23 @@ def _calls() -> tuple[int, int, int]:
 
 
 def _drop_capabilities_to_be_had() -> None:
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    for capability in range(last + 1):
+    for capability in range(_LAST_CAPABILITY + 1):
         _prctl(_PR_CAPBSET_DROP, capability)
     _prctl(_PR_CAP_AMBIENT, 4)  # all of them
     _prctl(_PR_SET_SECUREBITS, _NOROOT_AND_NO_AMBIENT_LOCKED)
 
 
 def _drop_capabilities() -> None:
-    header = _Header(_CAPABILITY_VERSION, 0)
-    if _libc.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())):
+    if _capset(*_NO_CAPABILITY):
         raise _error("capset")
 
 
 def _install_filter() -> None:
-    """Take away what a launcher's filter allows and a sandbox's does not: what is left is the same.
+    _prctl(_PR_SET_SECCOMP, 2, ctypes.addressof(_FILTER))
+
+
+def _filter() -> _Program:
+    """What takes away what a launcher's filter allows and a sandbox's does not: what is left is the same.
 
     The kernel asks every filter and obeys the strictest, so this one need not know the others' list.
     """
@@ -509,12 +515,12 @@ def _install_filter() -> None:
         (give, 0, 0, deny),
     ]
     program = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
-    _prctl_pointer(_PR_SET_SECCOMP, 2, _Program(len(steps), program))
+    return _Program(len(steps), program)
 
 
-def _prctl_pointer(option: int, value: int, structure: ctypes.Structure) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.byref(structure), ctypes.c_ulong(0), ctypes.c_ulong(0)):
-        raise _error(f"prctl {option}")
+# Made here, and not once more in every fork.
+_FILTER = _filter()
+_NO_CAPABILITY = ctypes.byref(_Header(_CAPABILITY_VERSION, 0)), ctypes.byref((ctypes.c_uint32 * 6)())
 
 
 if __name__ == "__main__":

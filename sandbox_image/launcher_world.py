@@ -36,6 +36,8 @@ _SET_FLAGS, _UP = 0x8914, 1
 _STAGE = "/work"
 """Where the new root is laid out: a directory that every image has. On it lies a mount before anything is changed."""
 _libc = ctypes.CDLL(None, use_errno=True)
+_unshare, _call, _mount_call = _libc.unshare, _libc.syscall, _libc.mount
+_mount_call.argtypes = [*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p]
 
 
 class Made:
@@ -48,7 +50,8 @@ class Made:
         binds = sum(one["type"] == "bind" for one in self._asked["mounts"])
         self._trees, self.cgroups = given[:binds], given[binds:]
         self._users: list[dict[str, int]] = self._asked["linux"].get("uidMappings", [])
-        self._map = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in self._users)
+        users = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in self._users)
+        self._map = users.encode()
         self._ours: socket.socket | None = None
         self._theirs: socket.socket | None = None
         if self._users:
@@ -56,7 +59,7 @@ class Made:
 
     def choose(self) -> None:
         """Have the next child be the first process of a new pid namespace."""
-        _check(_libc.unshare(_NEW_PID), "unshare pid")
+        _check(_unshare(_NEW_PID), "unshare pid")
 
     def question(self) -> socket.socket | None:
         """In the parent: where the fork will say that it has its user namespace, whose users it may not name itself."""
@@ -68,7 +71,7 @@ class Made:
         """In the parent, when the fork has said so, or has failed: write down who the users are. OSError."""
         if question.recv(1):
             for kind in ("uid", "gid"):
-                with open(f"/proc/{pid}/{kind}_map", "w") as file:
+                with open(f"/proc/{pid}/{kind}_map", "wb", buffering=0) as file:
                     file.write(self._map)
             question.send(b"m")
 
@@ -79,13 +82,13 @@ class Made:
         """
         if self._ours:
             self._ours.close()  # or the launcher's end would never be seen
-        _check(_libc.unshare(_NEW), "unshare")
+        _check(_unshare(_NEW), "unshare")
         self._lay_out()
         name = os.fsencode(self._asked["hostname"])
         _check(_libc.sethostname(name, len(name)), "sethostname")
         _set_up_loopback()
         if self._theirs:
-            _check(_libc.unshare(_NEW_USER), "unshare user")
+            _check(_unshare(_NEW_USER), "unshare user")
             self._theirs.send(b"u")
             if not self._theirs.recv(1):
                 raise OSError("nobody has said who the users are")
@@ -106,7 +109,7 @@ class Made:
             target = f".{one['destination']}"
             if one["type"] == "bind":
                 tree = next(trees)
-                _check(_libc.syscall(move_mount, tree, b"", _HERE, os.fsencode(target), _EMPTY_PATH), target)
+                _check(_call(move_mount, tree, b"", _HERE, os.fsencode(target), _EMPTY_PATH), target)
                 _mount(None, target, None, _PRIVATE)  # on many hosts it was in a group that shares its mounts
                 if "ro" in one["options"]:
                     _mount(None, target, None, _REMOUNT | _BIND | _RDONLY)
@@ -118,7 +121,7 @@ class Made:
             with suppress(FileNotFoundError):
                 _mount(f".{path}", f".{path}", None, _BIND | _REC)
                 _mount(None, f".{path}", None, _REMOUNT | _BIND | _RDONLY | _LOCKED)
-        _check(_libc.syscall(pivot_root, b".", b"."), "pivot_root")
+        _check(_call(pivot_root, b".", b"."), "pivot_root")
         _check(_libc.umount2(b".", _DETACH), "umount")
         os.chdir("/")
 
@@ -143,14 +146,11 @@ def _place(target: str, kind: str, options: list[str]) -> None:
 
 def _place_cgroups(target: str, flags: int) -> None:
     """Each hierarchy, as it looks from the cgroup namespace; all of them in one, or in a directory that has them."""
-    lines = [line.split(":", 2)[1] for line in _read("/proc/self/cgroup").splitlines()]
-    hierarchies = [line for line in lines if line]
-    if not hierarchies:
+    if not _HIERARCHIES:
         _mount("cgroup", target, "cgroup2", flags)
         return
     _mount("tmpfs", target, "tmpfs", _LOCKED, "mode=755")
-    for controllers in hierarchies:
-        name = controllers.removeprefix("name=")
+    for controllers, name in _HIERARCHIES:
         os.mkdir(f"{target}/{name}", 0o755)
         _mount("cgroup", f"{target}/{name}", "cgroup", flags, controllers)
         for one in name.split(",") if "," in name else ():
@@ -176,13 +176,17 @@ def _mask(paths: list[str]) -> None:
     empty = ""
     for path in paths:
         target = f".{path}"
-        if os.path.isdir(target) and empty:
+        try:
+            is_directory = stat.S_ISDIR(os.stat(target).st_mode)
+        except FileNotFoundError:
+            continue
+        if not is_directory:
+            _mount("./dev/null", target, None, _BIND)
+        elif empty:
             _mount(empty, target, None, _BIND)
-        elif os.path.isdir(target):
+        else:
             _mount("tmpfs", target, "tmpfs", _RDONLY | _LOCKED)
             empty = target
-        elif os.path.exists(target):
-            _mount("./dev/null", target, None, _BIND)
 
 
 def _set_up_loopback() -> None:
@@ -199,16 +203,27 @@ def _calls() -> tuple[int, int]:
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    words = [None if word is None else word.encode() for word in (source, target, kind)]
-    _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
+    words = source and source.encode(), target.encode(), kind and kind.encode(), flags, data.encode() or None
+    _check(_mount_call(*words), target)
 
 
-def _read(path: str) -> str:
-    with open(path) as file:
-        return file.read()
+def read(path: str) -> str:
+    """A file of the kernel's, in few steps: each fork takes them."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode()
 
 
 def _check(failed: int, what: str) -> None:
     if failed:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _hierarchies() -> list[tuple[str, str]]:
+    """The controllers of each hierarchy of version 1, and its name."""
+    controllers = [line.split(":", 2)[1] for line in read("/proc/self/cgroup").splitlines()]
+    return [(one, one.removeprefix("name=")) for one in controllers if one]
+
+
+_HIERARCHIES = _hierarchies()
+"""Found once for all forks."""

@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> NoReturn:
         described = job_file.read_job(paths.job)
         if described.task == "run":
             entry.step_aside()
+        else:
+            entry.come_back()
         one = task.Task(described, paths, log)
         one.report.timings["import_seconds"] = import_seconds
         code = one.perform()

@@ -25,9 +25,15 @@ def step_aside() -> None:
     """
     own = _launchers or _Own()
     sys.path[:] = own.path
-    for name in own.modules:
+    for name in own.modules if own is not _launchers else _PROGRAM:
         del sys.modules[name]
     sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def come_back() -> None:
+    """For a task without a script: let the runner's modules be imported, in a fork as in any start."""
+    if _launchers:
+        sys.modules.update(_launchers.modules)
 
 
 class _Own:
@@ -41,12 +47,18 @@ class _Own:
 
 
 _launchers: _Own | None = None
+_PROGRAM = ("runner", *(f"runner.{name}" for name in ("__main__", "console", "entry", "job", "job_file", "task")))
+"""What the program itself imports, before it knows its task."""
 
 
 def look_ahead() -> None:
-    """Find them now; a launcher does, for all its forks, when everything of the runner has been imported."""
+    """Find them now, and take away all but the program's; a launcher does, for all its forks, when everything of the
+    runner has been imported.
+    """
     global _launchers
     _launchers = _Own()
+    for name in _launchers.modules.keys() - _PROGRAM:
+        del sys.modules[name]
 
 
 def open_import_paths(paths: Paths, bundle: Bundle, warn: Warn) -> None:

@@ -43,17 +43,46 @@ print(json.dumps([before, world()]))
 """
 
 
+MODULES = """
+import json, sys
+from runner import __main__, console, entry, job, job_file, task
+
+def own():
+    return sorted(name for name in sys.modules if name.partition(".")[0] == "runner")
+
+seen = [own()]
+entry.look_ahead()
+seen.append(own())
+entry.come_back()
+seen.append(own())
+entry.look_ahead()
+entry.step_aside()
+print(json.dumps([*seen, own()]))
+"""
+
+
+def run(program: str, *arguments: str, directory: Path) -> Any:
+    here = Path(keep.__file__).parents[1]
+    command = [sys.executable, "-I", "-B", "-c", f"import sys; sys.path.append({str(here)!r})\n{program}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_runners_modules_are_put_aside_ahead(tmp_path: Path) -> None:
+    """A fork finds those that it asks for; a task without a script all of them, and a script none."""
+    before, ahead, back, aside = run(MODULES, directory=tmp_path)
+
+    program = ["__main__", "console", "entry", "job", "job_file", "task"]
+    assert ahead == ["runner", *(f"runner.{name}" for name in program)]
+    assert back == before
+    assert aside == []
+
+
 def test_a_rehearsal_leaves_nothing_behind(tmp_path: Path) -> None:
     """No module, path, handler, thread, descriptor or file: only what is made when first used."""
-    here = Path(keep.__file__).parents[1]
-    command = [sys.executable, "-I", "-B", "-c", f"import sys; sys.path.append({str(here)!r})\n{WORLD}"]
+    before, after = run(WORLD, str(tmp_path / "rehearsal"), directory=tmp_path)
 
-    done = subprocess.run(
-        [*command, str(tmp_path / "rehearsal")], capture_output=True, text=True, cwd=tmp_path, timeout=60
-    )
-
-    assert done.returncode == 0, done.stderr
-    before, after = json.loads(done.stdout)
     assert after == before
     assert os.listdir(tmp_path) == []
 
