@@ -329,8 +329,10 @@ def _look_at(pid: int, init: Init, uid: int) -> None:
             raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
 
 
-def status_of(pid: int) -> dict[str, str]:
-    lines = (line.partition(":") for line in read_proc(pid, "status").splitlines())
+def status_of(pid: int, task: str | None = None) -> dict[str, str]:
+    """Of a process, which is that of its first thread, or of another of its threads. OSError."""
+    name = "status" if task is None else f"task/{task}/status"
+    lines = (line.partition(":") for line in read_proc(pid, name).splitlines())
     return {name: value.strip() for name, _, value in lines}
 
 

@@ -128,13 +128,11 @@ class MadeContainer:
         profile = self.config["process"].get("apparmorProfile")
         if profile and read_proc(pid, "attr/current").split(" ")[0].strip() != profile:
             raise NoFork(f"the fork has not the AppArmor profile {profile}")
-        status = status_of(pid)
-        wanted = {name: "0" * 16 for name in status if name.startswith("Cap")}
-        wanted |= {"Uid": "\t".join([str(uid)] * 4), "Gid": "\t".join([str(uid)] * 4), "Groups": ""}
-        wanted |= {"NoNewPrivs": "1", "Seccomp": "2", "Threads": "1", "NSpid": f"{pid}\t1"}
-        for name, value in wanted.items():
-            if status[name] != value:
-                raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
+        for task in os.listdir(f"/proc/{pid}/task"):
+            status = status_of(pid, task)
+            _look_at_status(status, uid)
+            if task == str(pid) and status["NSpid"] != f"{pid}\t1":
+                raise NoFork("the fork is not the first process of a pid namespace")
 
     def _look_at_namespaces(self, pid: int, launcher: Launcher) -> None:
         """All new, but for the user namespace where none is asked for."""
@@ -222,6 +220,16 @@ def _mounts_of(pid: int, *, twice: Container[str]) -> dict[str, set[str]]:
             raise NoFork(f"two things are mounted at {place}")
         found[place] = {*options.split(","), more[1]}
     return found
+
+
+def _look_at_status(status: dict[str, str], uid: int) -> None:
+    """Of one thread: libraries may have begun some, where a run may use several CPUs. NoFork."""
+    wanted = {name: "0" * 16 for name in status if name.startswith("Cap")}
+    wanted |= {"Uid": "\t".join([str(uid)] * 4), "Gid": "\t".join([str(uid)] * 4), "Groups": ""}
+    wanted |= {"NoNewPrivs": "1", "Seccomp": "2"}
+    for name, value in wanted.items():
+        if status[name] != value:
+            raise NoFork(f"{name} of the fork is {status[name]!r}, not {value!r}")
 
 
 def _look_at_bounds(place: str, options: list[str]) -> None:
