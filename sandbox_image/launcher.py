@@ -69,8 +69,8 @@ _JOIN_SESSION_KEYRING = 1
 _MADV_COLLAPSE = 25
 _LARGE_PAGE = 1 << 21
 _libc = ctypes.CDLL(None, use_errno=True)
-_setns, _capset, _call, _control = _libc.setns, _libc.capset, _libc.syscall, _libc.prctl
-_control.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_setns, _capset, _call, _prctl_call = _libc.setns, _libc.capset, _libc.syscall, _libc.prctl
+_prctl_call.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _LAST_CAPABILITY = int(read("/proc/sys/kernel/cap_last_cap"))
 
 
@@ -466,7 +466,7 @@ def _join(descriptor: int, kind: str) -> None:
 
 
 def _prctl(option: int, value: int, address: int = 0) -> None:
-    if _control(option, value, address, 0, 0) < 0:
+    if _prctl_call(option, value, address, 0, 0) < 0:
         raise _error(f"prctl {option}")
 
 

@@ -11,6 +11,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from controller.engines import cgroup
+from controller.engines.launcher import status_of
 from controller.engines.oci_host import read_host
 from controller.engines.oci_runtime import STATE, Runtime
 
@@ -50,10 +51,25 @@ def exists(container_id: str) -> bool:
 def pids_in(container_id: str) -> list[int]:
     """The host's ids of all its processes; none when it has gone."""
     if _is_oci(container_id):
-        return sorted(cgroup._members(cgroup.directories(_runtime_of(container_id).place(container_id))))
+        return sorted(cgroup._members(cgroups_at(_runtime_of(container_id).place(container_id))))
     with closing(docker.from_env()) as client, suppress(APIError):
         return [int(row[0]) for row in client.api.top(container_id, ps_args="-eo pid")["Processes"]]
     return []
+
+
+def cgroups_at(place: str) -> list[str]:
+    """The directories of one cgroup, in all hierarchies."""
+    return [path for path in cgroup._paths(place) if os.path.isdir(path)]
+
+
+def _first_in(container_id: str) -> int:
+    """The process that is number one to the others; of a launcher, which is in the host's namespace, the eldest.
+
+    OSError, ValueError when there is none.
+    """
+    pids = pids_in(container_id)
+    firsts = [pid for pid in pids if status_of(pid)["NSpid"] == f"{pid}\t1"]
+    return min(firsts or pids)
 
 
 def _runtime_of(name: str) -> Runtime:
@@ -86,7 +102,7 @@ def _as_inspected(found: dict[str, Any]) -> dict[str, Any] | None:
         return {
             "Id": found["Id"],
             "Name": found["Names"][0],
-            "State": {"Pid": min(pids_in(found["Id"])), "Running": True},
+            "State": {"Pid": _first_in(found["Id"]), "Running": True},
             "Config": {"Labels": found["Labels"]},
             "Mounts": found["Mounts"],
             "HostConfig": {"PidsLimit": resources["pids"]["limit"], "Memory": resources["memory"]["limit"]},

@@ -222,8 +222,8 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
     """
     bound: set[str] = set()
     for directory, unified, controllers in _hierarchies_of(place):
-        if "cpuset" in controllers:  # an empty one takes nobody in: it begins as the one above it
-            _write(f"{os.path.dirname(directory)}/cgroup.clone_children", "1")
+        if "cpuset" in controllers:
+            _hand_down(os.path.dirname(directory))
         _make(directory)
         if unified and version == "2":
             _bind(directory, _unified_bounds(resources))
@@ -238,6 +238,15 @@ def create(place: str, resources: dict[str, Any], version: str) -> None:
             _write(f"{directory}/devices.allow", *_DEVICES)
     if bound != _BOUNDED:
         raise OSError(f"no hierarchy has {sorted(_BOUNDED - bound)}")
+
+
+def _hand_down(above: str) -> None:
+    """Have what is made below this cpuset begin as it is: an empty one takes nobody in. OSError."""
+    if not os.path.isdir(above):  # the first of ours
+        os.makedirs(above, exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            _write(f"{above}/{name}", _read(f"{os.path.dirname(above)}/{name}"))
+    _write(f"{above}/cgroup.clone_children", "1")
 
 
 def _make(directory: str) -> None:
@@ -345,17 +354,13 @@ def _remove(path: str) -> bool | None:
     return True
 
 
-def directories(place: str) -> list[str]:
-    """Of one cgroup: one for each hierarchy that is mounted."""
-    return [path for path in _paths(place) if os.path.isdir(path)]
-
-
 def doors(place: str) -> list[str]:
     """The files by which a process goes into the cgroups at this place, when they have been created."""
     return [f"{directory}/cgroup.procs" for directory, _, _ in _hierarchies_of(place)]
 
 
 def _paths(place: str) -> list[str]:
+    """Where one cgroup is, or would be: one directory for each hierarchy that is mounted."""
     return [f"{mount}/{place}" for root, mount, _, _ in hierarchies() if root == "/"]
 
 

@@ -188,9 +188,13 @@ class Launcher:
         if number != 0 or self.pid != self.peer:
             self.close()
             raise NoFork("this server is not in the host's pid namespace, so it cannot look at a fork")
-        self._process = os.pidfd_open(self.peer)
-        self.namespaces, self.limits = namespaces_of(self.peer), read_proc(self.peer, "limits")
-        """As it has begun: what its forks are to differ from, and what they inherit."""
+        try:
+            self.namespaces, self.limits = namespaces_of(self.peer), read_proc(self.peer, "limits")
+            """As it has begun: what its forks are to differ from, and what they inherit."""
+            self._process = os.pidfd_open(self.peer)
+        except OSError as e:
+            self.close()
+            raise NoFork(f"the launcher has ended: {e}") from e
 
     def fork(self, place: Place, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from controller.cli.main import cli
-from controller.engines import cgroup
-from tests.containers import listed
+from tests.containers import cgroups_at, listed
 from tests.running import until
 from tests.unpacked import unpacked_images
 
@@ -36,7 +35,7 @@ def oci():
 
 def forgotten_cgroups() -> set[str]:
     """Those of containers of which nothing else is kept, so that no sweep would find them."""
-    mounts = cgroup.directories("airlock-runs")
+    mounts = cgroups_at("airlock-runs")
     names = {place.name for mount in mounts for place in Path(mount).glob("airlock-*") if place.is_dir()}
     return names - {one["Id"] for one in listed("oci")}
 

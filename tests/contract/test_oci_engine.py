@@ -31,6 +31,7 @@ from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL
 from controller.engines.warm_start import WarmPolicy
 from controller.errors import EngineError, EngineUnavailable
 from controller.services.tenants import new_id
+from tests.containers import cgroups_at
 from tests.running import until
 from tests.unpacked import unpacked_images
 
@@ -126,13 +127,13 @@ def killed_server(instance, images, spec, *, warm, runtime=RUNTIME, when=None):
 
 def members(name: str) -> set[int]:
     """The processes of a container, by its cgroups."""
-    return cgroup._members(cgroup.directories(Runtime(RUNTIME, read_host()).place(name)))
+    return cgroup._members(cgroups_at(Runtime(RUNTIME, read_host()).place(name)))
 
 
 def remains(name: str) -> list[str]:
     """All that may be left of a container, besides processes."""
     kept = [STATE / Path(RUNTIME).name / place / name for place in ("bundles", "root")]
-    cgroups = cgroup.directories(Runtime(RUNTIME, read_host()).place(name))
+    cgroups = cgroups_at(Runtime(RUNTIME, read_host()).place(name))
     return [str(path) for path in (*cgroups, *kept) if Path(path).exists()]
 
 

@@ -350,6 +350,23 @@ def test_a_container_without_a_bound_is_refused(
         workshop.container(kind, generation)
 
 
+def test_a_container_is_made_where_no_cgroup_of_ours_is_yet(
+    workshop: Workshop, generation: Generation, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host with cgroups of version 1 that systemd holds: a cpuset that is new takes in nobody by itself."""
+    place = cgroup.oci_place
+    first = f"airlock-first-{os.getpid()}"
+
+    def elsewhere(name: str, driver: str) -> str:
+        return f"{first}/{name}" if name.startswith("airlock-warm-") else place(name, driver)
+
+    monkeypatch.setattr(cgroup, "oci_place", elsewhere)
+    try:
+        workshop.container(kind, generation).remove()
+    finally:
+        cgroup.clear(first, 10)
+
+
 def test_a_hierarchy_that_is_mounted_twice_is_one(
     workshop: Workshop, generation: Generation, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
