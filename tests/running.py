@@ -101,6 +101,11 @@ class RunningServer:
                 self.process.send_signal(with_signal)
             self.process.wait(60)
         self.session.close()
+        assert self.unforeseen() == []
+
+    def unforeseen(self) -> list[str]:
+        """What its log says of faults that have no name; no test may cause one."""
+        return [line for line in self.log_path.read_text().splitlines() if "unforeseen_error" in line]
 
 
 def _kept_ready(container: dict[str, Any]) -> bool:

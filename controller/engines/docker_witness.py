@@ -25,12 +25,12 @@ class Witness:
         url = f"{api.base_url}/v{api.api_version}/events"
         self._answer: Any = api.get(url, params={"filters": _NEVER}, stream=True, timeout=None)
         self._answer.raise_for_status()
-        self._poll = select.poll()
-        self._poll.register(self._answer.raw.fileno(), select.POLLIN)
 
     def stands(self) -> bool:
-        """Whether the daemon that answered is still there."""
-        return not self._poll.poll(0)
+        """Whether the daemon that answered is still there. Thread-safe: each asks with a poll object of its own."""
+        poll = select.poll()
+        poll.register(self._answer.raw.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         self._answer.close()

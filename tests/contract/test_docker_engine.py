@@ -3,13 +3,15 @@
 import gc
 import os
 import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import docker
 import pytest
 from engine_contract import LIMITS, EngineContract
 
 from controller.engines.docker import DockerEngine
+from controller.engines.docker_witness import Witnesses
 from controller.engines.uids import FIRST_UID, UIDS, UidPool
 from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL, RUN_LABEL
 from controller.engines.warm_start import WarmPolicy
@@ -95,6 +97,16 @@ class TestDockerEngine(EngineContract):
         with pytest.raises(EngineUnavailable):
             engine.sweep()
         gc.collect()
+
+
+def test_runs_that_begin_and_end_at_once_ask_one_witness(client):
+    """A shared poll object refuses two threads at once: that ended a run in six thousand as a fault of ours."""
+    with closing(Witnesses()) as witnesses, ThreadPoolExecutor(4) as runs:
+        witness = witnesses.now(client.api)
+
+        answers = list(runs.map(lambda _: [witness.stands() for _ in range(20_000)], range(4)))
+
+    assert all(all(of_thread) for of_thread in answers)
 
 
 class TestWarmDocker(EngineContract):
