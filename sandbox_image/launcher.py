@@ -231,7 +231,9 @@ def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
         if forks.wait():
             message, given = receive(control)
             if message:
-                control.send(take(message, given, own_pid_namespace, forks))
+                answered = take(message, given, own_pid_namespace, forks)
+                with suppress(OSError):  # it has gone meanwhile, as the next look will tell
+                    control.send(answered)
             else:
                 there = False
                 forks.leave()
@@ -239,9 +241,12 @@ def serve(control: socket.socket, own_pid_namespace: int) -> NoReturn:
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """Take one request and its descriptors; empty when the controller has gone."""
+    """Take one request and its descriptors; empty when the controller has gone, with an answer unread or not."""
     space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
-    message, ancillary, _, _ = control.recvmsg(REQUEST.size + _MAX_DOCUMENT_BYTES, space)
+    try:
+        message, ancillary, _, _ = control.recvmsg(REQUEST.size + _MAX_DOCUMENT_BYTES, space)
+    except ConnectionError:
+        return b"", []
     given: list[int] = []
     for _, _, data in ancillary:
         given += memoryview(data[: len(data) - len(data) % 4]).cast("i")

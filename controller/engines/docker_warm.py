@@ -86,9 +86,8 @@ class DockerMaker:
             state = self._daemon.inspect(container_id)
             if not state["Pid"]:
                 raise EngineError("Docker's container ended as soon as it had begun")
-            return WarmContainer(
-                self._daemon, container_id, Init.of(state["Pid"], container_id), self._daemon.counters(container_id)
-            )
+            counters = self._daemon.counters(container_id)
+            return WarmContainer(self._daemon, container_id, Init.of(state["Pid"], container_id), counters)
 
     def launcher(self, name: str, digest: str, directory: Path) -> LauncherContainer:
         with translated():

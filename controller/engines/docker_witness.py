@@ -23,7 +23,7 @@ class Witness:
 
     def __init__(self, api: docker.APIClient) -> None:
         url = f"{api.base_url}/v{api.api_version}/events"
-        self._answer: Any = api.get(url, params={"filters": _NEVER}, stream=True, timeout=None)
+        self._answer: Any = api.get(url, params={"filters": _NEVER}, stream=True, timeout=_PING_SECONDS)
         self._answer.raise_for_status()
 
     def stands(self) -> bool:

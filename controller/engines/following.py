@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -18,6 +19,21 @@ _GRACE_SECONDS = 15
 """For the end of a sandbox that was killed."""
 
 
+_CHUNK = 1 << 16
+
+
+def read_some(pipe: int) -> bytes | None:
+    """What is in a log's pipe that was seen ready; b"" at its end, None when there is nothing after all.
+
+    The script may open its log for reading and be faster. Without O_NONBLOCK, which is this end's alone, it would have
+    us wait for it, and look at no clock meanwhile.
+    """
+    try:
+        return os.read(pipe, _CHUNK)
+    except BlockingIOError:
+        return None
+
+
 class Job(Protocol):
     """A runner in its sandbox, waiting for the go signal or at work."""
 
@@ -25,7 +41,10 @@ class Job(Protocol):
         """Write to its standard input. OSError when it does not read any more."""
 
     def read(self, timeout_seconds: float) -> list[tuple[int, bytes]] | None:
-        """What it writes within the time, as (STDOUT or STDERR, bytes) in order; None after the end of both."""
+        """What it writes within the time, as (STDOUT or STDERR, bytes) in order; None after the end of both.
+
+        It never takes longer, whatever the script does with its end of the streams.
+        """
 
     def alive(self) -> bool:
         """Whether anything of the sandbox still runs."""

@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from controller.engines.base import STDERR, STDOUT
 from controller.engines.cgroup import names, procs_files
+from controller.engines.following import read_some
 from controller.errors import EngineError
 
 SOCKET = "launcher.sock"
@@ -33,6 +34,9 @@ _READY_SECONDS = 30
 _FORK_SECONDS = 10
 _LOOK_SECONDS = 0.02
 _CHUNK = 1 << 16
+
+
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
 class NoFork(Exception):
@@ -117,6 +121,8 @@ class Fork:
         self.pid = pid
         self.exit_code: int | None = None
         """As a shell gives it, 128 + N for signal N; None while it is not known."""
+        self.crashed = False
+        """By a signal that the kernel sends for a fault of native code; not by an exit code that says so."""
         self.init = init
         self._streams = streams
         self.at_end: Callable[[], object] = lambda: None
@@ -133,12 +139,12 @@ class Fork:
         """See following.Job. When the runner has ended, so does everything else in its container."""
         arrived = []
         for descriptor, _ in self._poll.poll(max(0.0, timeout_seconds) * 1000):
-            stream, data = self._open[descriptor], os.read(descriptor, _CHUNK)
+            stream, data = self._open[descriptor], read_some(descriptor)
             if stream is None:
-                self._ended(data)
+                self._ended(data or b"")
             elif data:
                 arrived.append((stream, data))
-            if stream is None or not data:
+            if stream is None or data == b"":
                 self._poll.unregister(descriptor)
                 del self._open[descriptor]
         return arrived if self._open or arrived else None
@@ -148,6 +154,7 @@ class Fork:
         if len(status) == _STATUS.size:
             code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
             self.exit_code = code if code >= 0 else 128 - code
+            self.crashed = -code in _FAULTS
         self.at_end()
         self.init.kill()
 
@@ -174,6 +181,7 @@ class Launcher:
         self.born = time.monotonic()
         self.forks = 0
         self._lock = threading.Lock()
+        self._closed = False
         listener.settimeout(_READY_SECONDS)
         try:
             self._socket, _ = listener.accept()
@@ -199,13 +207,10 @@ class Launcher:
     def fork(self, place: Place, uid: int, threads: int, file_bytes: int) -> Fork:
         """A runner in this container, sealed and looked at from outside, waiting for the go signal. NoFork."""
         with ExitStack() as held:
-            ours, theirs = _pipes(held, uid)
-            try:
-                with place.asked() as (to_give, document):
-                    pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_give], document)
-            finally:
-                for descriptor in theirs.values():
-                    os.close(descriptor)
+            with ExitStack() as given:
+                ours, theirs = _pipes(held, given, uid)
+                to_give, document = given.enter_context(place.asked())
+                pid = self._ask(uid, threads, file_bytes, [*theirs.values(), *to_give], document)
             sealed = ours.pop("sealed")
             _await_seal(sealed)
             init = place.accept(pid, uid, self)
@@ -214,18 +219,22 @@ class Launcher:
             return Fork(init, pid, ours)
 
     def _ask(self, uid: int, threads: int, file_bytes: int, descriptors: list[int], document: bytes) -> int:
-        with self._lock:
-            self.forks += 1
-            try:
+        try:
+            with self._lock:
+                if self._closed:
+                    raise NoFork("the launcher forks no more")
+                self.forks += 1
                 request = _REQUEST.pack(self.forks, uid, threads, file_bytes)
                 socket.send_fds(self._socket, [request, document], descriptors)
                 number, pid = self._answer()
-            except OSError as e:
+                if number != self.forks:
+                    raise ConnectionResetError("it answered something that was not asked")
+        except OSError as e:
+            self._closed = True
+            raise NoFork(f"the launcher does not answer: {e}") from e
+        finally:
+            if self._closed:
                 self.close()
-                raise NoFork(f"the launcher does not answer: {e}") from e
-            if number != self.forks:
-                self.close()
-                raise NoFork("the launcher answered something that was not asked")
         if pid <= 0:
             raise NoFork(f"the launcher could not fork: {os.strerror(-pid)}")
         return pid
@@ -239,7 +248,7 @@ class Launcher:
 
     def usable(self) -> bool:
         """Whether it still can be asked."""
-        return self._socket.fileno() >= 0 and not self.wait(0)
+        return not self._closed and not self.wait(0)
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within this time."""
@@ -251,8 +260,15 @@ class Launcher:
         os.close(self._process)
 
     def close(self) -> None:
-        """It forks no more, and ends when its last fork has."""
-        self._socket.close()
+        """It forks no more, and ends when its last fork has. Where somebody is asking it now, he closes it afterwards:
+        an answer that nobody takes would be lost, and the number of a descriptor in use another's.
+        """
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._socket.close()
+            finally:
+                self._lock.release()
 
 
 def listen(directory: Path) -> socket.socket:
@@ -268,8 +284,8 @@ def listen(directory: Path) -> socket.socket:
     return listener
 
 
-def _pipes(held: ExitStack, uid: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Our ends, closed by `held`, and the fork's, in the order that the launcher knows.
+def _pipes(held: ExitStack, given: ExitStack, uid: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Our ends, closed by `held`, and the fork's, closed by `given`, in the order that the launcher knows.
 
     The standard streams are the run's, as a runtime makes them: a script may open its log by a path, /dev/stdout.
     """
@@ -278,7 +294,9 @@ def _pipes(held: ExitStack, uid: int) -> tuple[dict[str, int], dict[str, int]]:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         theirs[name], ours[name] = (reading, writing) if name == "stdin" else (writing, reading)
         held.callback(os.close, ours[name])
+        given.callback(os.close, theirs[name])
         if name.startswith("std"):
+            os.set_blocking(ours[name], False)
             os.fchown(theirs[name], uid, uid)
     return ours, theirs
 

@@ -108,7 +108,7 @@ class Runtime:
                 with _being_made(bundle, _MAKING_SECONDS):
                     return not bundle.exists() or self._remove(name, bundle)
             return True
-        except (EngineError, OSError, subprocess.TimeoutExpired) as e:
+        except (EngineError, OSError) as e:
             if not bundle.exists():
                 return True  # another sweep was faster; the bundle goes last
             _log.warning("container_not_removed", container=name, error=str(e))  # the sweep will find it
@@ -262,6 +262,8 @@ def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
         )
     except OSError as e:
         raise EngineUnavailable(f"{command[0]} cannot be run: {e}") from e
+    except subprocess.TimeoutExpired as e:
+        raise EngineUnavailable(f"{command[0]} took more than {_CALL_SECONDS} s") from e
 
 
 def _run(command: list[str], streams: tuple[int, int, int], lock: int) -> int:

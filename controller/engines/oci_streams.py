@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from controller.engines.base import STDERR, STDOUT
+from controller.engines.following import read_some
 from controller.engines.oci_children import ChildInit
 
-_CHUNK = 1 << 16
 _LOOK_SECONDS = 0.02
 
 
@@ -18,10 +18,18 @@ class Pipes:
     """Three pipes, and the ends of both sides. `theirs`: standard input, output, error."""
 
     def __init__(self) -> None:
-        stdin, self.stdin = os.pipe2(os.O_CLOEXEC)
-        self.stdout, stdout = os.pipe2(os.O_CLOEXEC)
-        self.stderr, stderr = os.pipe2(os.O_CLOEXEC)
-        self.theirs: tuple[int, ...] = (stdin, stdout, stderr)
+        self.theirs: tuple[int, ...] = ()
+        self._ours: tuple[int, ...] = ()
+        try:
+            for reads in (False, True, True):
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                ours, theirs = (reading, writing) if reads else (writing, reading)
+                self._ours, self.theirs = (*self._ours, ours), (*self.theirs, theirs)
+                os.set_blocking(ours, False)
+        except OSError:
+            self.close()
+            raise
+        self.stdin, self.stdout, self.stderr = self._ours
 
     def belong_to(self, uid: int) -> None:
         """The script may open its log by a path as well: /dev/stdout. Root of a user namespace could not allow it."""
@@ -36,7 +44,7 @@ class Pipes:
 
     def close(self) -> None:
         self.given()
-        for descriptor in (self.stdin, self.stdout, self.stderr):
+        for descriptor in self._ours:
             os.close(descriptor)
 
 
@@ -65,10 +73,10 @@ class Job:
     def read(self, timeout_seconds: float) -> list[tuple[int, bytes]] | None:
         arrived = []
         for descriptor, _ in self._poll.poll(max(0.0, timeout_seconds) * 1000):
-            data = os.read(descriptor, _CHUNK)
+            data = read_some(descriptor)
             if data:
                 arrived.append((self._open[descriptor], data))
-            else:
+            elif data is not None:
                 self._poll.unregister(descriptor)
                 del self._open[descriptor]
         return arrived if self._open or arrived else None

@@ -93,9 +93,10 @@ class Generation:
     container: LauncherContainer
     held: ExitStack
 
-    def worn(self) -> bool:
-        old = time.monotonic() - self.launcher.born > LIFE_SECONDS
-        return old or self.launcher.forks >= FORKS or not self.launcher.usable()
+    def worn(self, times: int = 1) -> bool:
+        """Whether it is to be replaced; twice over, it forks no more even where it could not be."""
+        old = time.monotonic() - self.launcher.born > times * LIFE_SECONDS
+        return old or self.launcher.forks >= times * FORKS or not self.launcher.usable()
 
     def remove(self) -> None:
         """When its last fork has ended: it alone collects them, for which it is given a moment."""
@@ -187,6 +188,8 @@ class Workshop:
             unmade.callback(self._maker.remove, name)
             with listen(directory) as listener:
                 container = self._maker.launcher(name, digest, directory)
+                unmade.pop_all()
+                unmade.callback(container.remove)
                 try:
                     launcher = Launcher(listener)
                 except NoFork as e:

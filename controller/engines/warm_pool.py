@@ -7,7 +7,6 @@ that finds none has one made at once; where that cannot be, it gets a plain star
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections import Counter, deque
@@ -20,7 +19,7 @@ from controller.engines.base import WarmState
 from controller.engines.launcher import NoFork
 from controller.engines.uids import UidPool
 from controller.engines.warm import LIFE_SECONDS, Generation, Kind, Maker, Warm, Workshop
-from controller.errors import EngineError
+from controller.errors import EngineError, EngineUnavailable
 from controller.model import Limits
 
 LATELY_SECONDS, AHEAD_SECONDS = 30.0, 1.0
@@ -36,7 +35,6 @@ BACKLOG = 8
 """Removals behind the runs' backs; with more, whoever adds one has to do it."""
 MAKERS = 2
 _JOIN_SECONDS = 30.0
-_CRASHES = {128 + number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
 _log = structlog.get_logger(__name__)
 
 
@@ -72,7 +70,7 @@ class WarmPool:
     # -- what the engine asks for --------------------------------------------------------------------------------
 
     def take(self, digest: str, limits: Limits) -> Warm:
-        """A container for one run: one that is ready, or one that is made now. NoFork, EngineError, OSError."""
+        """A container for one run: one that is ready, or one that is made now. NoFork, EngineUnavailable."""
         kind = Kind.of(digest, limits)
         with self._changed:
             self._asked.setdefault(kind, deque()).append(time.monotonic())
@@ -90,13 +88,15 @@ class WarmPool:
             if time.monotonic() < self._rest_until:
                 raise NoFork("the last attempt failed just now")
             generation = self._generations.get(digest)
-        if generation is None or not generation.launcher.usable():
+        if generation is None or generation.worn(2):
             raise NoFork("no launcher is ready")
         try:
             warm = self._workshop.container(kind, generation)
-        except NoFork as e:
+        except EngineUnavailable:
+            raise  # a plain start could not be had either
+        except (NoFork, EngineError, OSError) as e:
             if self._failed("warm_container_not_made", e, generation):
-                raise
+                raise NoFork(str(e)) from e
             raise NoFork("no launcher is ready") from e
         with self._changed:
             self._made_at_once += 1
@@ -106,7 +106,7 @@ class WarmPool:
         """End it now, and remove it behind the caller's back. Whether all its processes have ended."""
         ended = warm.end()
         with self._changed:
-            if warm.fork.exit_code in _CRASHES and self._generations.get(warm.kind.digest) is warm.generation:
+            if warm.fork.crashed and self._generations.get(warm.kind.digest) is warm.generation:
                 self._retire(warm.kind.digest)
             self._pause_until = time.monotonic() + PAUSE_SECONDS
             self._leave(warm.remove)
@@ -168,9 +168,15 @@ class WarmPool:
                     self._making[kind] += 1
                     generation = self._generations[kind.digest]
             if kind is None:
-                remove()
+                self._remove(remove)
             else:
                 self._make(kind, generation)
+
+    def _remove(self, remove: Callable[[], None]) -> None:
+        try:
+            remove()
+        except Exception:  # noqa: BLE001 - a fault of ours must not end the thread
+            _log.exception("unforeseen_error")
 
     def _make(self, kind: Kind, generation: Generation) -> None:
         warm = None
@@ -183,6 +189,8 @@ class WarmPool:
             self._rest()
         with self._changed:
             self._making[kind] -= 1
+            if not self._making[kind]:
+                del self._making[kind]  # tenants choose the limits: there is no end of kinds
             self._failures = 0 if warm is not None else self._failures
             if warm is not None and self._generations.get(kind.digest) is generation:
                 self._ready.setdefault(kind, []).append(warm)
@@ -196,11 +204,17 @@ class WarmPool:
         return all(self._ready.get(kind) for kind in self._kinds())
 
     def _next(self) -> Kind | None:
-        """The kind that lacks most; None when none does, or none can be made."""
-        full = sum(map(len, self._ready.values())) + self._making.total() >= self._size
-        if full or time.monotonic() < self._rest_until:
+        """The kind that lacks most; None when none does, or none can be made.
+
+        One place is the default's: others, of which a tenant can ask for as many as it likes, do not take it.
+        """
+        free = self._size - sum(map(len, self._ready.values())) - self._making.total()
+        if free <= 0 or time.monotonic() < self._rest_until:
             return None
-        lacking = {kind: self._lacking(kind) for kind in self._kinds() if kind.digest in self._generations}
+        able = [kind for kind in self._kinds() if (one := self._generations.get(kind.digest)) and not one.worn(2)]
+        if self._default in able and free == 1 and not (self._ready.get(self._default) or self._making[self._default]):
+            able = [self._default]
+        lacking = {kind: self._lacking(kind) for kind in able}
         kind = max(lacking, key=lambda kind: lacking[kind], default=None)
         return kind if kind is not None and lacking[kind] > 0 else None
 

@@ -52,7 +52,10 @@ class WarmStarts:
         self._plain_starts = 0
 
     def take(self, spec: SandboxSpec, digest: str) -> Warm | None:
-        """A container that stands ready, with the run's files in it; None when a plain start has to do."""
+        """A container that stands ready, with the run's files in it; None when a plain start has to do.
+
+        EngineUnavailable.
+        """
         if not spec.warm:
             return None
         try:

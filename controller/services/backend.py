@@ -16,6 +16,7 @@ from controller.engines.base import Engine
 from controller.errors import Busy
 from controller.metrics import Metrics
 from controller.people import People
+from controller.services.crashes import Crashes
 from controller.services.notary import Notary
 from controller.services.places import Places
 from controller.services.traffic import Traffic
@@ -77,6 +78,7 @@ class Backend:
     """Of those who would take the same batch further, one does (services/pump.py)."""
     traffic: Traffic = field(default_factory=Traffic)
     """The calls of endpoints that are at work, and the counts that are not written down yet."""
+    crashes: Crashes = field(default_factory=Crashes)
     first_seen: dict[str, float] = field(default_factory=dict)
     """Runs that wait for an engine that is away, since when by time.monotonic()."""
 

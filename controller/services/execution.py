@@ -166,12 +166,13 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
         input_dir=workspace.input_dir,
         output_dir=workspace.output_dir,
         limits=run.limits,
-        warm=run.tenant_id not in backend.settings.plain_start_tenants,
+        warm=_may_be_warm(backend, run.tenant_id),
     )
     documents = run.job.task.documents
     with workspace.outputs(wanted, documents) as outputs:
         result, log = _in_sandbox(backend, spec, workspace, lambda: not cancelled(backend, run))
         ended = time.monotonic()
+        backend.crashes.ended(run.tenant_id, result.exit_code)
         if result.ended is Ended.KILLED:
             if not cancelled(backend, run):
                 return None
@@ -195,6 +196,10 @@ def _run(backend: Backend, run: Run) -> Outcome | None:
             ),
         }
     )
+
+
+def _may_be_warm(backend: Backend, tenant_id: str) -> bool:
+    return not (tenant_id in backend.settings.plain_start_tenants or backend.crashes.often(tenant_id))
 
 
 def _in_sandbox(
@@ -260,11 +265,12 @@ def aside(
             input_dir=inner.input_dir,
             output_dir=inner.output_dir,
             limits=limits,
-            warm=run.tenant_id not in backend.settings.plain_start_tenants,
+            warm=_may_be_warm(backend, run.tenant_id),
         )
         with inner.outputs(job.wanted, documents) as outputs:
             with backend.metrics.engine_errors():
                 result = backend.engine.run(spec, _forget, lambda: True)
+            backend.crashes.ended(run.tenant_id, result.exit_code)
             if result.ended is Ended.KILLED:
                 raise EngineError("the server is stopping: ask again when it is back")
             yield judge(result, read_report(outputs), outputs, limits, job.wanted, documents), outputs

@@ -129,6 +129,21 @@ class EngineContract:
 
         assert result.ended is Ended.DEADLINE
 
+    def test_a_script_that_takes_its_own_log_is_still_watched(self, engine, make_spec):
+        """It may open its log for reading, and be faster than whoever was told that there is something to read."""
+        spec, _ = make_spec(
+            "import os, time\nlog = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\n"
+            "end = time.monotonic() + 1\nwhile time.monotonic() < end:\n    os.write(1, b'x')\n"
+            "    try: os.read(log, 100)\n    except BlockingIOError: pass\n"
+            "time.sleep(60)\ndef azureml_main(): pass\n",
+            LIMITS.model_copy(update={"timeout_seconds": 2.0}),
+        )
+
+        result = engine.run(spec, Sink(), always)
+
+        assert result.ended is Ended.DEADLINE
+        assert result.usage.wall_seconds <= 3.0
+
     def test_memory_that_runs_out_is_told_from_the_cgroup(self, engine, make_spec):
         """The counter rose and the interpreter died."""
         spec, _ = make_spec("x = bytearray(2 << 30)\ndef azureml_main(): pass\n")

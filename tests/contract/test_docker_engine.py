@@ -2,14 +2,17 @@
 
 import gc
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import docker
 import pytest
-from engine_contract import LIMITS, EngineContract
+import requests
+from engine_contract import GOOD, LIMITS, EngineContract, Sink, always
 
+from controller.engines import docker_witness, warm_pool
 from controller.engines.docker import DockerEngine
 from controller.engines.docker_witness import Witnesses
 from controller.engines.uids import FIRST_UID, UIDS, UidPool
@@ -17,6 +20,7 @@ from controller.engines.walls import DEADLINE_LABEL, ORPHAN_SECONDS, OWNER_LABEL
 from controller.engines.warm_start import WarmPolicy
 from controller.errors import EngineUnavailable
 from controller.services.tenants import new_id
+from tests.running import until
 
 
 @pytest.fixture
@@ -109,6 +113,17 @@ def test_runs_that_begin_and_end_at_once_ask_one_witness(client):
     assert all(all(of_thread) for of_thread in answers)
 
 
+def test_a_docker_that_takes_a_connection_and_says_nothing_holds_nobody_up(monkeypatch, tmp_path):
+    """Its witness is waited for no longer than any other answer."""
+    monkeypatch.setattr(docker_witness, "_PING_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as silent, closing(Witnesses()) as witnesses:
+        silent.bind(f"{tmp_path}/docker.sock")
+        silent.listen(5)
+        api = docker.APIClient(f"unix://{tmp_path}/docker.sock", version="1.41")
+        with closing(api), pytest.raises(requests.Timeout):
+            witnesses.now(api)
+
+
 class TestWarmDocker(EngineContract):
     """The same promises with warm containers: every run of the contract must have had one."""
 
@@ -135,6 +150,19 @@ class TestWarmDocker(EngineContract):
             return in_use + len(plain)
 
         return count
+
+    def test_runs_with_limits_of_their_own_leave_the_usual_ones_their_place(self, engine, make_spec, monkeypatch):
+        """However many of another kind are expected, a container of the kind that is always kept is made again."""
+        monkeypatch.setattr(warm_pool, "AHEAD_SECONDS", warm_pool.LATELY_SECONDS)  # each run is one more of its kind
+        for _ in range(4):
+            engine.run(make_spec(GOOD, LIMITS.model_copy(update={"memory_bytes": 300 << 20}))[0], Sink(), always)
+        engine.run(make_spec(GOOD)[0], Sink(), always)
+        assert until(lambda: engine.warm().ready == 2, 30)
+        before = engine.warm().taken
+
+        engine.run(make_spec(GOOD)[0], Sink(), always)
+
+        assert engine.warm().taken == before + 1
 
 
 def test_no_uid_is_used_again_before_all_others():

@@ -91,6 +91,13 @@ ENDINGS: dict[str, tuple[str, tuple[str, str | None], str]] = {
         "time limit of 2 seconds",
     ),
     "closes its output and sleeps": ("os.closerange(0, 100)\n    time.sleep(600)", TIMEOUT, "time limit"),
+    "takes its log from the server and sleeps": (
+        "log = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\n    end = time.monotonic() + 1\n"
+        "    while time.monotonic() < end:\n        os.write(1, b'x')\n"
+        "        try: os.read(log, 100)\n        except BlockingIOError: pass\n    time.sleep(600)",
+        TIMEOUT,
+        "time limit",
+    ),
     "sleeps in C without the interpreter's lock": ("ctypes.CDLL(None).sleep(600)", TIMEOUT, "time limit"),
     "sleeps while it is imported": ("return a\n\nimport time\ntime.sleep(600)", TIMEOUT, "time limit"),
     "forks until nothing is left": (

@@ -103,7 +103,7 @@ def test_every_container_is_gone_when_its_run_has_ended(server: RunningServer) -
         containers = list(pool.map(lambda _: _seen_and_ended(server), range(4)))
 
     assert server.gone()
-    assert [container for container in containers if exists(container)] == []
+    assert until(lambda: not any(map(exists, containers)))  # a warm one looks as if it were ready while it goes
 
 
 def _seen_and_ended(server: RunningServer) -> str:

@@ -116,6 +116,13 @@ def test_disk_cannot_be_reserved_past_the_limit_of_a_file(answers: dict[str, Any
     assert answers["reserve space by ioctl"] == "EPERM"
 
 
+def test_the_script_cannot_watch_what_others_read(answers: dict[str, Any]) -> None:
+    """F_NOTIFY tells whoever asks when a directory of the image, which all runs share, is used: it is refused."""
+
+    assert answers["watch a directory"] == "EPERM"
+    assert answers["watch a directory with a high bit"] == "EPERM"
+
+
 def test_the_script_cannot_type_into_a_terminal(answers: dict[str, Any]) -> None:
     """TIOCSTI, with which a process puts words into its parent's terminal, is refused."""
 

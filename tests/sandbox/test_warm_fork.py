@@ -27,6 +27,7 @@ from sandbox import container_of, docker_api, ended, findings, lives, serving, s
 
 from controller.config import Settings
 from controller.engines import launcher
+from controller.engines.base import GO_SIGNAL
 from controller.engines.docker_daemon import Daemon
 from controller.engines.docker_warm import DockerMaker
 from controller.engines.launcher import NoFork
@@ -43,6 +44,7 @@ from tests.containers import ENGINE, inspected, of_server, pids_in
 from tests.running import RunningServer, until
 from tests.unpacked import unpacked_images
 
+WHICH_PROCESS = "import os, pandas as pd\ndef azureml_main():\n    return pd.DataFrame({'p': [os.getpid()]})"
 IDENTITY = """
 import os, random, re, secrets, tempfile, uuid
 import numpy as np, pandas as pd
@@ -199,6 +201,17 @@ def test_a_native_crash_ends_a_generation(warm: RunningServer) -> None:
     assert until(lambda: not lives(pid) and len(launchers(warm)) == 1, 20)
     warm.warm_up()
     assert identities(warm, 1)["hash"] != before
+
+
+def test_an_exit_code_is_no_native_crash(warm: RunningServer) -> None:
+    """A script that leaves with 139 says so of itself; the launcher that all others use stays."""
+    warm.warm_up()
+    pid = launcher_pid(warm)
+
+    run = warm.submit("import os\ndef azureml_main(a, b):\n    os._exit(139)")
+
+    assert (run["reason"], run["id"] in warm.plain_starts()) == ("crashed", False)
+    assert not until(lambda: not lives(pid), 3)
 
 
 def test_a_launcher_that_dies_loses_no_run(warm: RunningServer) -> None:
@@ -426,6 +439,77 @@ def test_a_fork_that_is_not_sealed_is_refused(
     generation.remove()
 
 
+@pytest.mark.parametrize("when", ["before it answers", "after it has answered"])
+def test_a_launcher_that_is_given_up_tells_how_its_forks_end(
+    workshop: Workshop, kind: Kind, when: str
+) -> None:
+    """Whoever gives it up may do so while it is asked: the runs at work go on, and it ends with the last of them."""
+    generation = workshop.launcher(kind.digest)
+    at_work = workshop.container(kind, generation)
+    one = generation.launcher
+    os.kill(one.peer, signal.SIGSTOP)
+    one._socket.send(b"nonsense")
+    if when.startswith("after"):
+        os.kill(one.peer, signal.SIGCONT)
+        assert launcher._readable(one._socket.fileno(), 10)
+
+    one.close()
+    os.kill(one.peer, signal.SIGCONT)
+    stayed = not one.wait(0.5)
+    at_work.fork.send(GO_SIGNAL)  # it finds no job, says so where it can, and leaves
+    told = until(lambda: at_work.fork.read(0.1) is None, 20)
+
+    assert (stayed, told) == (True, True)
+    assert at_work.fork.exit_code in (2, 3)
+    assert one.wait(10)
+    at_work.remove()
+    generation.remove()
+
+
+def test_a_launcher_that_is_asked_is_given_up_afterwards(workshop: Workshop, kind: Kind) -> None:
+    """The fork that it is making is had; another one is not."""
+    generation = workshop.launcher(kind.digest)
+    one = generation.launcher
+    os.kill(one.peer, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(workshop.container, kind, generation)
+        assert until(one._lock.locked, 20)
+
+        one.close()
+        os.kill(one.peer, signal.SIGCONT)
+        made = asked.result(20)
+
+    assert made.fork.waits()
+    assert one._socket.fileno() == -1
+    with pytest.raises(NoFork, match="no more"):
+        workshop.container(kind, generation)
+    made.remove()
+    generation.remove()
+
+
+def test_a_launcher_that_does_not_become_ready_leaves_nothing(
+    workshop: Workshop, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a container nor a descriptor, however often it is tried."""
+    monkeypatch.setattr(launcher, "_READY_SECONDS", 0.05)
+
+    def held() -> int:
+        """Processes and pipes; of connections Docker's client keeps some."""
+        links = []
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/self/fd/{name}"))
+        return sum(link.startswith(("pipe:", "anon_inode:[pidfd]")) for link in links)
+
+    before = held()
+    for _ in range(2):
+        with pytest.raises(NoFork, match="did not become ready"):
+            workshop.launcher(kind.digest)
+
+    assert held() == before
+    assert workshop.names() == set()
+
+
 def test_a_launcher_survives_nonsense(maker: Maker, kind: Kind, tmp_path: Path) -> None:
     """Two thousand messages of any length, with any descriptors: each is refused by number; then it still forks."""
     random.seed(7)
@@ -469,13 +553,37 @@ def test_a_tenant_may_have_plain_starts_only(make_server: Callable[..., RunningS
     tenant_id = first.get("/v1/keys").json()["items"][0]["tenant_id"]
     first.stop()
     server = make_server(key=first.key, AIRLOCK_PLAIN_START_TENANTS=json.dumps([tenant_id]))
-    made = server.post("/v1/admin/tenants", json={"name": "other"}).json()
-    key = server.post(f"/v1/admin/tenants/{made['id']}/keys", json={"name": "k", "scopes": ["run"]}).json()["key"]
-    other = dataclasses.replace(server, key=key, session=requests.Session())
+    other = _another_tenant(server)
     other.warm_up()
-    script = "import os, pandas as pd\ndef azureml_main():\n    return pd.DataFrame({'p': [os.getpid()]})"
 
-    own, others = server.submit(script), other.submit(script)
+    own, others = server.submit(WHICH_PROCESS), other.submit(WHICH_PROCESS)
 
     assert table(server, own) == {"p": [1]}
     assert table(other, others) != {"p": [1]}
+
+
+def test_a_tenant_that_crashes_again_and_again_has_plain_starts(make_server: Callable[..., RunningServer]) -> None:
+    """After more than three native crashes within a minute, so that the launcher is left to the others."""
+    server = make_server()
+    other = _another_tenant(server)
+    server.warm_up()
+
+    found = []
+    for _ in range(4):
+        found.append(table(server, server.submit(WHICH_PROCESS))["p"][0])
+        assert server.submit("import ctypes\ndef azureml_main():\n    ctypes.string_at(0)")["reason"] == "crashed"
+        other.warm_up()
+    own, others = server.submit(WHICH_PROCESS), other.submit(WHICH_PROCESS)
+    before = launcher_pid(other)
+    assert server.submit("import ctypes\ndef azureml_main():\n    ctypes.string_at(0)")["reason"] == "crashed"
+
+    assert 1 not in found
+    assert table(server, own) == {"p": [1]}
+    assert table(other, others) != {"p": [1]}
+    assert launcher_pid(other) == before
+
+
+def _another_tenant(server: RunningServer) -> RunningServer:
+    made = server.post("/v1/admin/tenants", json={"name": "other"}).json()
+    key = server.post(f"/v1/admin/tenants/{made['id']}/keys", json={"name": "k", "scopes": ["run"]}).json()["key"]
+    return dataclasses.replace(server, key=key, session=requests.Session())

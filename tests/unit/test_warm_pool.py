@@ -1,6 +1,11 @@
 """A pool of warm containers where none can be made: it tries again, less and less often, and says so to who asks."""
 
+import os
+import socket
+import struct
 import time
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +13,7 @@ from controller.config import Settings
 from controller.engines import warm_pool
 from controller.engines.launcher import NoFork
 from controller.engines.uids import UidPool
-from controller.engines.warm import Kind
+from controller.engines.warm import FORKS, LIFE_SECONDS, Generation, Kind
 from controller.engines.warm_pool import WarmPool
 from controller.errors import EngineError, EngineUnavailable
 from tests.running import until
@@ -73,6 +78,52 @@ def test_an_engine_that_is_away_is_no_fault_of_the_pools(tmp_path, quick):
     pool.close()
 
     assert time.monotonic() - began < 5
+
+
+class Refusing(Broken):
+    """An engine with a launcher, which refuses a container once, as Docker may."""
+
+    def launcher(self, name, digest, directory):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+            here = os.open(directory, os.O_PATH)
+            control.connect(f"/proc/self/fd/{here}/launcher.sock")
+            os.close(here)
+            control.send(struct.pack("<Qi", 0, os.getpid()))
+            self.control = control.dup()
+        return SimpleNamespace(remove=self.control.close, last_words=str)
+
+    def container(self, name, kind, uid, slot, launcher):
+        self.attempts.append(name)
+        raise EngineError("Docker refused")
+
+
+def test_a_container_that_is_refused_is_a_plain_start_for_who_asks(tmp_path, quick):
+    """Nothing has been begun: the run is not to be a failure of the engine; and the pool rests."""
+    refusing = Refusing()
+    pool = WarmPool(refusing, tmp_path / "warm", 4, UidPool(), lambda: Kind.of("sha256:x", LIMITS))
+    assert until(lambda: pool.state().launchers == 1, 10)
+
+    with pytest.raises(NoFork, match="refused|just now"):
+        pool.take("sha256:x", LIMITS)
+    with pytest.raises(NoFork, match="just now"):
+        pool.take("sha256:x", LIMITS)
+    pool.close()
+
+    assert refusing.attempts
+
+
+def test_a_launcher_that_cannot_be_replaced_forks_no_more_at_twice_its_age():
+    """Who shares addresses with whom is bounded, whatever becomes of the next launcher."""
+
+    def generation(age, forks):
+        launcher = SimpleNamespace(born=time.monotonic() - age, forks=forks, usable=lambda: True)
+        return Generation("x", launcher, None, ExitStack())
+
+    old, much_asked = generation(LIFE_SECONDS + 1, 0), generation(0, FORKS)
+
+    assert (old.worn(), old.worn(2), much_asked.worn(), much_asked.worn(2)) == (True, False, True, False)
+    assert generation(2 * LIFE_SECONDS + 1, 0).worn(2)
+    assert generation(0, 2 * FORKS).worn(2)
 
 
 def test_runs_that_differ_in_what_a_container_is_made_with_are_of_different_kinds():

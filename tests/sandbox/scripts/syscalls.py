@@ -73,6 +73,8 @@ def azureml_main(dataframe1, dataframe2):
     found["32-bit getpid"] = native(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3")
     found["fallocate beyond the file's size"] = call(285, os.open("/out/result", os.O_RDWR), 1, 0, 1 << 31)
     found["reserve space by ioctl"] = call(16, os.open("/out/result", os.O_RDWR), 0x4030582A, 0)
+    found["watch a directory"] = call(72, os.open("/opt/conda", os.O_RDONLY), 1026, 1)
+    found["watch a directory with a high bit"] = call(72, os.open("/opt/conda", os.O_RDONLY), 1 << 32 | 1026, 1)
     found["type into a terminal"] = call(16, 0, 0x5412, 0)
     found["device node"] = call(133, ctypes.cast(ctypes.c_char_p(b"/work/null"), ctypes.c_void_p).value, 0o020666, 259)
     found["own allowance"] = call(39)
