@@ -249,6 +249,22 @@ def test_w11_a_job_that_is_none(double):
     failed(on_job(other, id), 404, "NotFound", "JobNotFound")
 
 
+def test_jobs_that_nobody_starts_are_bounded(small: RunningServer) -> None:
+    """Of an endpoint, two on this server: a third is refused until one is cancelled; another endpoint has its own."""
+    keep(small, "unstarted", sample=None)
+    endpoint, other = publish(small, "unstarted"), publish(small, "unstarted-too", "unstarted")
+    ids = [job(endpoint, {}) for _ in range(2)]
+
+    refusal = endpoint.request("POST", f"{endpoint.base}/jobs", json={})
+
+    failed(refusal, 503, "TooManyConcurrentRequests", "TooManyConcurrentRequests", "2 jobs", "start or cancel")
+    assert refusal.headers["Retry-After"] == "5"
+    job(other, {})
+    assert on_job(endpoint, ids[0], "DELETE").status_code == 204
+    assert on_job(endpoint, ids[0]).json()["StatusCode"] == "Cancelled"
+    job(endpoint, {})
+
+
 def test_a_job_is_cancelled_wherever_it_stands(double):
     """Before it is started, and while it runs."""
     ready(double.server, "numbers", b"n,x\n1,0.5\n")
