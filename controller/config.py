@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     max_sample_bytes: Annotated[int, Field(gt=0, description="a sample table, kept with a script")] = 1 * MIB
     max_script_versions: Annotated[int, Field(gt=0, description="kept of stored scripts, per tenant")] = 1000
     max_endpoints: Annotated[int, Field(gt=0, description="published, per tenant")] = 10_000
+    max_unstarted_jobs: Annotated[int, Field(gt=0, description="jobs that were not started, per endpoint")] = 1000
     max_batches: Annotated[int, Field(gt=0, description="batches that have not ended, per tenant")] = 100
     max_batch_items: Annotated[int, Field(gt=0, le=10_000, description="items of a batch")] = 10_000
     max_batch_parallel: Annotated[int, Field(gt=0, le=1024, description="items of a batch under way at once")] = 64

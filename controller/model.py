@@ -174,10 +174,10 @@ class Reading(Word):
 
     delimiter: Annotated[str | None, Field(pattern=r'^[^"\r\n]$')] = None
     encoding: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")] = None
-    missing: Annotated[tuple[_Name, ...], Field(max_length=100)] = ()
+    missing: Annotated[tuple[_Name, ...], Field(max_length=100, fail_fast=True)] = ()
     dates: Annotated[dict[_Name, _Name], Field(max_length=1000)] = {}
     types: Annotated[dict[_Name, _Name], Field(max_length=10_000)] = {}
-    columns: Annotated[tuple[_Name, ...] | None, Field(min_length=1, max_length=10_000)] = None
+    columns: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=10_000, fail_fast=True)] | None = None
 
 
 class Slice(Word):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from controller.errors import Conflict, NotFound
+from controller.errors import Conflict, NotFound, TooManyRuns
 from controller.model import Format, Priority, Run, Status
 from controller.services import endpoints, runs
 from controller.services.backend import Backend, now
@@ -29,10 +29,19 @@ class State(StrEnum):
 
 
 def add(backend: Backend, endpoint: Endpoint, request: dict[str, Any]) -> Job:
-    """Accept a job; nothing is executed yet."""
+    """Accept a job; nothing is executed yet. TooManyRuns `too_many_jobs`."""
     id = new_id("job").partition("_")[2]
     job = Job(id=id, endpoint_id=endpoint.id, tenant_id=endpoint.tenant_id, request=request, created_at=now())
-    backend.endpoints.add_job(job)
+    limit = backend.settings.max_unstarted_jobs
+    if not backend.endpoints.add_job(job, limit):
+        raise TooManyRuns(
+            f"{limit} jobs of this endpoint were not started, which is the limit: start or cancel some of them",
+            code="too_many_jobs",
+            quota="jobs",
+            limit=limit,
+            value=1,
+            used=limit,
+        )
     return job
 
 

@@ -78,14 +78,22 @@ def rotate(
     _check(caller, tenant_id, key.scopes)
     grace = backend.settings.key_grace_seconds if grace_seconds is None else grace_seconds
     done = entry(caller, "key.rotate", key.id, tenant=tenant_id, grace_seconds=grace)
-    lives = key.expires_at - key.created_at if key.expires_at is not None else None
     minted = mint(KEY, pepper)
-    expires_at = done.at + lives if lives is not None else None
-    successor = key_of(minted, tenant_id, key.name, key.scopes, done.at, expires_at)
+    successor = key_of(minted, tenant_id, key.name, key.scopes, done.at, _lives_anew(key, done.at))
     done = done.model_copy(update={"details": done.details | {"successor": successor.id}})
     if not backend.tenants.rotate(key, successor, done.at + timedelta(seconds=grace), done):
         raise Conflict("the key was rotated or revoked before, or has expired: make another one", code="key_ended")
     return successor, minted.text
+
+
+def _lives_anew(key: Key, moment: datetime) -> datetime | None:
+    """When a key from this moment on ends that lives as long as this one; with it, where the calendar ends before."""
+    if key.expires_at is None:
+        return None
+    try:
+        return moment + (key.expires_at - key.created_at)
+    except OverflowError:
+        return key.expires_at
 
 
 def revoke(backend: Backend, caller: Caller, tenant_id: str, key_id: str) -> Key:

@@ -155,14 +155,16 @@ class Endpoints(Protocol):
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
-    def add_job(self, job: Job) -> None: ...
+    def add_job(self, job: Job, max_unstarted: int) -> bool:
+        """False when so many of the endpoint's jobs were neither started nor cancelled."""
 
     def job(self, endpoint_id: str, job_id: str) -> Job | None: ...
 
     def start_job(self, job_id: str, run_id: str) -> bool:
         """For exactly one caller; False when it was started or cancelled before."""
 
-    def cancel_job(self, job_id: str) -> None: ...
+    def cancel_job(self, job_id: str) -> None:
+        """One that was not started never will be: nothing of its request is kept."""
 
     def forget_jobs(self, before: datetime) -> int:
         """Those that were accepted before this moment."""

@@ -112,9 +112,13 @@ class SqlEndpoints:
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
-    def add_job(self, job: Job) -> None:
+    def add_job(self, job: Job, max_unstarted: int) -> bool:
+        waiting = (jobs.c.endpoint_id == job.endpoint_id) & jobs.c.run_id.is_(None) & ~jobs.c.cancelled
         with self._writing() as db:
+            if (db.execute(select(func.count()).where(waiting)).scalar() or 0) >= max_unstarted:
+                return False
             db.execute(insert(jobs).values(**job.model_dump()))
+            return True
 
     def job(self, endpoint_id: str, job_id: str) -> Job | None:
         query = select(jobs).where(jobs.c.id == job_id, jobs.c.endpoint_id == endpoint_id)
@@ -130,6 +134,8 @@ class SqlEndpoints:
     def cancel_job(self, job_id: str) -> None:
         with self._writing() as db:
             db.execute(update(jobs).where(jobs.c.id == job_id).values(cancelled=True))
+            unstarted = (jobs.c.id == job_id) & jobs.c.run_id.is_(None)
+            db.execute(update(jobs).where(unstarted).values(request={}))
 
     def forget_jobs(self, before: datetime) -> int:
         with self._writing() as db:

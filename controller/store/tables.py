@@ -254,12 +254,13 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False, index=True),
+    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False),
     Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
     Column("request", JSON, nullable=False),
     Column("run_id", String(40), index=True),  # of one that was started
     Column("cancelled", Boolean, nullable=False, server_default=false()),
     Column("created_at", UtcTime, nullable=False, index=True),
+    Index(None, "endpoint_id", "run_id", "cancelled"),  # those that were not started are counted for each new one
 )
 
 batches = Table(

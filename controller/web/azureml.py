@@ -36,7 +36,15 @@ from controller.services.backend import Backend
 from controller.store.endpoint_store import Endpoint
 from controller.web import auth, azureml_jobs
 from controller.web.azureml_pages import help_page, swagger
-from controller.web.azureml_tables import AzureError, bad, parameters_in, ports_in, table_in, table_out
+from controller.web.azureml_tables import (
+    AzureError,
+    bad,
+    parameters_in,
+    ports_in,
+    table_in,
+    table_out,
+    too_large,
+)
 from controller.web.body import Body
 from controller.web.endpoints import RUN_ID, perform
 from controller.web.submission import TABLES, parse_json, parse_object
@@ -140,8 +148,9 @@ def _execute(backend: Backend, endpoint: Endpoint) -> Response:
             inputs.append(Input(port=port, format=Format.AZURE_JSON))
         parameters = parameters_in(script, document.get("GlobalParameters"))
         run = perform(backend, endpoint, staging, tuple(inputs), parameters, Format.AZURE_JSON)
+        limit = backend.settings.max_json_bytes * 8
         results = {
-            name: table_out(_table(backend, run, port), details=details, swagger=as_objects)
+            name: table_out(_table(backend, run, port, limit), limit, details=details, swagger=as_objects)
             for port, name in enumerate(endpoint.config.outputs, 1)
             if port in run.job.profile.output_ports
         }
@@ -161,17 +170,15 @@ def _document(backend: Backend) -> dict[str, Any]:
     return document
 
 
-def _table(backend: Backend, run: Run, port: int) -> dict[str, Any]:
+def _table(backend: Backend, run: Run, port: int, limit: int) -> dict[str, Any]:
     """A result, written in the sandbox: as any JSON from outside it is bounded, and read with care."""
-    limit = backend.settings.max_json_bytes * 8
     try:
         with backend.workspaces.of(run.id).result(port, Format.AZURE_JSON).open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
         raise NotFound("the run was deleted meanwhile") from None
     if len(data) > limit:
-        message = f"the result is larger than {limit} bytes, which is the limit of an answer: use batch execution"
-        raise AzureError(400, "LibraryExecutionError", "OutputLimit", message)
+        raise too_large(limit)
     if (found := table_written(data)) is None:
         raise AzureError(400, "LibraryExecutionError", "OutputFormat", "the sandbox did not write a table")
     return found

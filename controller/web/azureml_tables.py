@@ -6,11 +6,17 @@ What a caller sends is bounded JSON; the table in it is handed on as it is, and 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from controller.model import Column
 from controller.store.endpoint_store import Endpoint
 from controller.store.script_store import Parameter, ParameterType, ScriptVersion
+from controller.web.submission import bound
+
+MAX_GAPS = 1_000_000
+"""Cells of a list of objects that its rows leave out. A body bounds what it says, and not what it leaves out: rows with
+one name each are as many cells as the square of their number."""
 
 _COLUMN_TYPES = (
     ("bool", "Boolean"),
@@ -70,12 +76,17 @@ def _of_objects(where: str, rows: list[Any]) -> dict[str, Any]:
     if not all(isinstance(row, dict) for row in rows):
         raise bad("InputParseError", "each row must be an object: column name to value", where)
     names = list(dict.fromkeys(name for row in rows for name in row))
+    gaps = len(rows) * len(names) - sum(map(len, rows))
+    if gaps > MAX_GAPS:
+        message = f"{len(rows)} rows of {len(names)} columns leave out {gaps} cells, the limit is {MAX_GAPS}"
+        raise bad("InputParseError", message, where)
     return {"ColumnNames": names, "Values": [[row.get(name) for name in names] for row in rows]}
 
 
 def _types(where: str, names: list[str], columns: tuple[Column, ...]) -> list[str]:
     types = {column.name: column_type(column.type) for column in columns}
-    if missing := [name for name in types if name not in names]:
+    there = set(names)
+    if missing := [name for name in types if name not in there]:
         raise bad("InputMismatchError", f"these columns are missing: {', '.join(missing)[:1000]}", where)
     return [types.get(name, "Object") for name in names]
 
@@ -88,10 +99,11 @@ def column_type(arrow_type: str) -> str:
 def parameters_in(script: ScriptVersion, sent: Any) -> dict[str, Any]:
     """The global parameters; texts become what the script declares, as Azure's clients send texts.
 
-    AzureError MissingRequiredGlobalParameters, UnexpectedParameter, InputParseError.
+    AzureError MissingRequiredGlobalParameters, UnexpectedParameter, InputParseError; TooLarge.
     """
     if sent is None:
         sent = {}
+    bound("GlobalParameters", sent)
     if not isinstance(sent, dict):
         raise bad("InputParseError", "GlobalParameters must be an object", "GlobalParameters")
     if script.parameters is None:
@@ -112,10 +124,18 @@ def _typed(name: str, parameter: Parameter, value: Any) -> Any:
     try:
         if parameter.type is ParameterType.BOOLEAN:
             return {"true": True, "false": False}[value.strip().lower()]
-        return int(value) if parameter.type is ParameterType.INTEGER else float(value)
+        return int(value) if parameter.type is ParameterType.INTEGER else _finite(value)
     except (ValueError, KeyError):
         message = f"{name!r} must be of the type {parameter.type}, not {value[:100]!r}"
         raise bad("InputParseError", message, "GlobalParameters") from None
+
+
+def _finite(text: str) -> float:
+    """ValueError for what JSON has no number for either: nan, inf, 1e999."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def ports_in(endpoint: Endpoint, sent: Any) -> dict[int, Any]:
@@ -134,9 +154,19 @@ def ports_in(endpoint: Endpoint, sent: Any) -> dict[int, Any]:
     return {known[name]: table for name, table in sent.items()}
 
 
-def table_out(table: dict[str, Any], *, details: bool, swagger: bool) -> Any:
-    """A result as Azure gave it: typed with `details`, else its values alone; or a list of objects."""
+def too_large(limit: int) -> AzureError:
+    message = f"the result is larger than {limit} bytes, which is the limit of an answer: use batch execution"
+    return AzureError(400, "LibraryExecutionError", "OutputLimit", message)
+
+
+def table_out(table: dict[str, Any], limit: int, *, details: bool, swagger: bool) -> Any:
+    """A result as Azure gave it: typed with `details`, else its values alone; or a list of objects.
+
+    AzureError OutputLimit: objects say the names of the columns once for each row, which may be many times the table.
+    """
     if swagger:
+        if len(json.dumps(table["ColumnNames"])) * len(table["Values"]) > limit:
+            raise too_large(limit)
         return [dict(zip(table["ColumnNames"], row, strict=True)) for row in table["Values"]]
     value = table if details else {"Values": table["Values"]}
     return {"type": "table", "value": value}

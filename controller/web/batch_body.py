@@ -18,7 +18,7 @@ from controller.web.parts import Rule, receive_parts
 from controller.web.submission import (
     OPTIONS_BYTES,
     OPTIONS_FILE,
-    bound_options,
+    bound,
     is_multipart,
     options_in,
     parse_json,
@@ -46,11 +46,11 @@ def receive(request: Request, staging: Staging, settings: Settings) -> BatchSubm
     document = parse_object(body.read_all())
     if "dataframe1" in document:
         refuse("dataframe1", _NO_TABLE)
+    bound("options", document.get("options"))
     try:
         submitted = BatchBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
-    bound_options(document)
     named = script_in(submitted.script, submitted.script_ref, staging)
     return _submission(submitted.batch, _wanted(submitted.dataframe2), submitted.options, named, bundle=False)
 

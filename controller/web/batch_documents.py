@@ -27,7 +27,7 @@ class BatchSource(Document):
     """What the items are made of: `datasets`, one item for each; or `dataset`, cut into items of so many `rows`, or
     into one for each value of a `column`."""
 
-    datasets: list[DatasetName | DatasetReference] | None = None
+    datasets: Annotated[list[DatasetName | DatasetReference], Field(fail_fast=True)] | None = None
     dataset: DatasetName | None = None
     version: VersionNumber | None = None
     rows: Annotated[int | None, Field(ge=1, lt=2**63)] = None

@@ -13,10 +13,10 @@ from controller.config import Settings
 from controller.errors import UnsupportedFormat
 from controller.model import Format, Input
 from controller.web.body import Body, expected
-from controller.web.documents import Document
+from controller.web.documents import Document, Rows
 from controller.web.errors import invalid
 from controller.web.parts import Rule, receive_parts
-from controller.web.submission import OPTIONS_BYTES, TABLES, parse_json, parse_object, refuse
+from controller.web.submission import OPTIONS_BYTES, TABLES, bound, parse_json, parse_object, refuse
 from controller.web.tables import described
 from controller.workspace import Staging, disk_errors
 
@@ -27,7 +27,7 @@ _PARAMETERS_FILE = "parameters.json"
 class Records(Document):
     """A small table: one object for each row."""
 
-    records: list[dict[str, Any]]
+    records: Rows
 
 
 class CallBody(Document):
@@ -69,8 +69,10 @@ def _json(request: Request, staging: Staging, settings: Settings) -> tuple[tuple
     if data.lstrip()[:1] == b"[":  # the rows: the sandbox reads them, and nobody before
         staging.write(TABLES[0], data)
         return (Input(port=1, format=Format.JSON),), {}
+    document = parse_object(data)
+    bound("parameters", document.get("parameters"))
     try:
-        sent = CallBody.model_validate(parse_object(data))
+        sent = CallBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
     inputs = []

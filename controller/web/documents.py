@@ -31,6 +31,9 @@ from controller.model import (
 from controller.services.datasets import NAME
 from controller.services.scripts import REFERENCE
 
+MAX_FIELDS = 100
+"""That an object may have before anybody looks which: no document has so many."""
+
 
 class Asked(BaseModel):
     """flask-openapi asks for the schema of a view's query and headers in every request: a millisecond each."""
@@ -48,6 +51,18 @@ class Asked(BaseModel):
 
 class Document(Asked):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, sent: Any) -> Any:
+        """Each unknown field is an error of its own, and a body has room for hundreds of thousands."""
+        if isinstance(sent, dict) and len(sent) > MAX_FIELDS:
+            raise ValueError(f"has {len(sent)} fields, and there are fewer than {MAX_FIELDS}")
+        return sent
+
+
+Rows = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
+"""Of a table in a JSON body; the first one that is no object is told, and not each of a million."""
 
 
 class Options(Document):
@@ -88,7 +103,7 @@ class DatasetReference(Document):
 class Table(Document):
     """A small table inside the JSON body (one object for each row), or a dataset."""
 
-    records: list[dict[str, Any]] | None = None
+    records: Rows | None = None
     dataset: DatasetName | None = None
     version: VersionNumber | None = None
 

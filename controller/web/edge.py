@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, request
+from werkzeug.http import parse_date
 
 from controller.config import KIB, Settings
 from controller.errors import Forbidden, TooLarge
@@ -10,6 +11,8 @@ from controller.web.body import BODY_ADVICE, JSON_ADVICE
 
 NO_BODY_BYTES = 64 * KIB
 """Of a request whose method has no use for a body: some clients send one all the same."""
+_DATES = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE")
+_NO_DATE = "none"
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 _TABLES_AS_JSON = frozenset(("datasets.put",))
 """Where a body of JSON is a table: as long as any other file."""
@@ -23,6 +26,17 @@ def install(app: Flask, settings: Settings) -> None:
         """
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             raise Forbidden("pages of other sites may not use this server", code="cross_origin")
+
+    @app.before_request
+    def _readable_dates() -> None:
+        """A date beyond the calendar is a text that is none: If-Range matches nothing then, and the others are ignored.
+        Werkzeug knows this of all texts but those whose numbers are too large for a date.
+        """
+        for name in _DATES:
+            try:
+                parse_date(request.environ.get(name))
+            except OverflowError:
+                request.environ[name] = _NO_DATE
 
     @app.before_request
     def _bounded() -> None:

@@ -49,6 +49,7 @@ HTTP_CODES = {
     416: "range_not_satisfiable",
     431: "headers_too_large",
 }
+SHOWN_ERRORS = 100
 RETRY_AFTER_SECONDS = {429: "5", 503: "5", 507: "60"}
 
 
@@ -88,12 +89,15 @@ def _say_when(answer: Response, error: AirlockError) -> None:
 
 
 def invalid(error: ValidationError, where: str = "") -> InvalidRequest:
-    """Pydantic's findings in our words; what was sent is not repeated."""
+    """Pydantic's findings in our words, the first hundred; what was sent is not repeated."""
+    items = error.errors(include_url=False, include_input=False, include_context=False)
     found = [
         {"where": ".".join(filter(None, (where, *map(str, item["loc"])))) or "body", "message": item["msg"]}
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
+        for item in items[:SHOWN_ERRORS]
     ]
     first = found[0]
+    if len(items) > SHOWN_ERRORS:
+        found.append({"where": where or "body", "message": f"{len(items) - SHOWN_ERRORS} more places are wrong"})
     return InvalidRequest(f"{first['where']}: {first['message']}", errors=found)
 
 

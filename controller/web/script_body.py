@@ -22,7 +22,7 @@ from controller.web.submission import (
     OPTIONS_BYTES,
     OPTIONS_FILE,
     TABLES,
-    bound_options,
+    bound,
     is_multipart,
     parse_json,
     parse_object,
@@ -44,11 +44,11 @@ def receive(request: Request, staging: Staging, settings: Settings, name: str) -
         return _multipart(request, staging, settings, name)
     body = Body(request, settings.max_json_bytes, "send the bundle as a file, in a multipart/form-data body")
     document = parse_object(body.read_all())
+    bound("options", document.get("options"))
     try:
         sent = ScriptBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
-    bound_options(document)
     staging.write(SCRIPT, sent.script.encode())
     return _upload(name, sent.options, ())
 

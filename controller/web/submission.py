@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -128,11 +129,11 @@ def options_in(data: bytes) -> Options:
 def _json(request: Request, staging: Staging, settings: Settings, waits: bool) -> Submission:
     body = Body(request, settings.max_json_bytes, JSON_ADVICE)
     document = parse_object(body.read_all())
+    bound("options", document.get("options"))
     try:
         submitted = SubmitBody.model_validate(document)
     except ValidationError as e:
         raise invalid(e) from e
-    bound_options(document)
     named = script_in(submitted.script, submitted.script_ref, staging)
     tables: list[Input | Wanted] = []
     for port, table in enumerate((submitted.dataframe1, submitted.dataframe2), start=1):
@@ -152,11 +153,11 @@ def script_in(script: str | None, reference: str | None, staging: Staging) -> Na
     return scripts.parse(reference) if reference is not None else None
 
 
-def bound_options(document: Any) -> None:
-    """TooLarge when the options of a JSON body are larger than they may be in a multipart one."""
-    size = len(json.dumps(document.get("options", {})))
+def bound(where: str, value: Any) -> None:
+    """TooLarge when this part of a JSON body, options or parameters, is larger than it may be in a multipart one."""
+    size = len(json.dumps(value))
     if size > OPTIONS_BYTES:
-        detail = f"options: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
+        detail = f"{where}: {size} bytes of JSON, the limit is {OPTIONS_BYTES}; send data as a table"
         raise TooLarge(detail, limit=OPTIONS_BYTES, value=size)
 
 
@@ -247,8 +248,8 @@ def _check_characters(document: Any) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
     return found
 
 

@@ -129,8 +129,8 @@ class EndpointStoreContract:
         one = an_endpoint()
         endpoints.put(one, None, 9)
         job = Job(id="j1", endpoint_id=one.id, tenant_id="ten_a", request={"inputs": []}, created_at=NOW)
-        endpoints.add_job(job)
-        endpoints.add_job(job.model_copy(update={"id": "j2", "created_at": NOW + timedelta(days=1)}))
+        endpoints.add_job(job, 9)
+        endpoints.add_job(job.model_copy(update={"id": "j2", "created_at": NOW + timedelta(days=1)}), 9)
         started = []
 
         threads = [
@@ -148,6 +148,27 @@ class EndpointStoreContract:
         assert not endpoints.start_job("j2", "run_9")
         assert endpoints.forget_jobs(NOW + timedelta(hours=1)) == 1
         assert endpoints.job(one.id, "j1") is None
+
+    def test_jobs_that_were_not_started_are_bounded(self, endpoints):
+        """Of each endpoint for itself; of one that was cancelled its request is forgotten, of a started one it is not.
+        """
+        one, other = an_endpoint(), an_endpoint("f")
+        for endpoint in (one, other):
+            endpoints.put(endpoint, None, 9)
+
+        def add(id: str, endpoint: Endpoint = one) -> bool:
+            request = {"parameters": {"a": 1}}
+            job = Job(id=id, endpoint_id=endpoint.id, tenant_id="ten_a", request=request, created_at=NOW)
+            return endpoints.add_job(job, 2)
+
+        assert [add(id) for id in ("j1", "j2", "j3")] == [True, True, False]
+        assert endpoints.job(one.id, "j3") is None
+        assert add("j4", other)
+        endpoints.start_job("j1", "run_1")
+        endpoints.cancel_job("j1")
+        endpoints.cancel_job("j2")
+        assert [add(id) for id in ("j5", "j6", "j7")] == [True, True, False]
+        assert [endpoints.job(one.id, id).request for id in ("j1", "j2")] == [{"parameters": {"a": 1}}, {}]
 
     def test_lists_go_on_where_they_ended(self, endpoints):
         """By name."""

@@ -80,6 +80,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
             "AIRLOCK_MAX_SCRIPT_BYTES": "20000",
             "AIRLOCK_MAX_TIMEOUT_SECONDS": "90",
             "AIRLOCK_MAX_QUEUED_RUNS": "1",
+            "AIRLOCK_MAX_UNSTARTED_JOBS": "2",
             "AIRLOCK_MAX_WAIT_SECONDS": "0.5",
             "AIRLOCK_WORKERS": "1",
         },

@@ -152,6 +152,8 @@ def test_w07_global_parameters(make_tenant):
     failed(ask(), 400, "BadArgument", "MissingRequiredGlobalParameters", "fail")
     failed(ask(fail=False, other=1), 400, "BadArgument", "UnexpectedParameter", "other")
     failed(ask(fail="perhaps"), 400, "BadArgument", "InputParseError", "fail", "boolean")
+    for no_number in ("nan", "-inf", "1e999"):  # none in JSON either
+        failed(ask(fail=False, sleep=no_number), 400, "BadArgument", "InputParseError", "sleep", "number", no_number)
     failed(ask(fail="true"), 400, "ModuleExecutionError", "0085", "as asked")
 
 
@@ -243,10 +245,28 @@ def test_w11_a_job_that_is_none(double):
     failed(ask({"Inputs": {"other": ref}}), 400, "BadArgument", "InputMismatchError", "input1, input2")
     failed(ask({"Input": ref, "Outputs": {"o": ref}}), 400, "BadArgument", "InputMismatchError", "output1, output2")
     failed(ask({"Other": 1}), 400, "BadArgument", "InputParseError", "Other")
+    large = {"Input": ref, "GlobalParameters": {"x": "y" * 262_144}}
+    failed(ask(large), 413, "BadArgument", "RequestTooLarge", "GlobalParameters", "262144")
     failed(on_job(double, "0" * 32), 404, "NotFound", "JobNotFound")
     other = publish(double.server, "other", "double")
     id = job(double, {"Input": ref})
     failed(on_job(other, id), 404, "NotFound", "JobNotFound")
+
+
+def test_jobs_that_nobody_starts_are_bounded(small: RunningServer) -> None:
+    """Of an endpoint, two on this server: a third is refused until one is cancelled; another endpoint has its own."""
+    keep(small, "unstarted", sample=None)
+    endpoint, other = publish(small, "unstarted"), publish(small, "unstarted-too", "unstarted")
+    ids = [job(endpoint, {}) for _ in range(2)]
+
+    refusal = endpoint.request("POST", f"{endpoint.base}/jobs", json={})
+
+    failed(refusal, 503, "TooManyConcurrentRequests", "TooManyConcurrentRequests", "2 jobs", "start or cancel")
+    assert refusal.headers["Retry-After"] == "5"
+    job(other, {})
+    assert on_job(endpoint, ids[0], "DELETE").status_code == 204
+    assert on_job(endpoint, ids[0]).json()["StatusCode"] == "Cancelled"
+    job(endpoint, {})
 
 
 def test_a_job_is_cancelled_wherever_it_stands(double):
@@ -335,6 +355,7 @@ def test_the_samples_of_the_help_page_work(evaluator):
         ({"input1": {"ColumnNames": "n", "Values": []}}, "InputParseError", ["ColumnNames"]),
         ({"input1": {"Values": []}}, "InputParseError", ["ColumnNames"]),
         ({"input1": [1]}, "InputParseError", ["object"]),
+        ({"input1": [{f"c{n}": n} for n in range(5000)]}, "InputParseError", ["24995000 cells", "1000000"]),
         ({"input3": TABLE}, "InputMismatchError", ["input3", "input1, input2"]),
         ({}, "InputMismatchError", ["input1", "missing"]),
         ([], "InputParseError", ["Inputs"]),
@@ -371,6 +392,7 @@ def test_a_null_among_integers_is_a_missing_value(azure_double):
         ({"data": b"{}", "headers": {"Content-Type": "text/plain"}}, 400, "InputParseError"),
         ({"json": {"Inputs": {}, "More": 1}}, 400, "InputParseError"),
         ({"json": {"Inputs": {"input1": TABLE}, "GlobalParameters": []}}, 400, "InputParseError"),
+        ({"json": {"Inputs": {"input1": TABLE}, "GlobalParameters": {"x": "y" * 262_144}}}, 413, "RequestTooLarge"),
         ({"data": b" " * (3 << 20), "headers": {"Content-Type": "application/json"}}, 413, "RequestTooLarge"),
     ],
 )
@@ -380,6 +402,20 @@ def test_a_body_that_is_none(azure_double, more, status, detail):
 
     failed(answer, status, "BadArgument", detail)
     assert azure_double.server.get("/v1/endpoints/azure-double/usage").json()["at_work"] == 0
+
+
+def test_objects_whose_names_are_larger_than_their_table(make_tenant):
+    """Are not made of it: 2,000 rows would say a name of 20,000 letters as often."""
+    tenant = make_tenant()
+    script = "import pandas\ndef azureml_main(a):\n    return pandas.DataFrame({'n' * 20_000: [1] * 2_000})\n"
+    keep(tenant, "names", script, sample=None)
+    endpoint = publish(tenant, "names")
+
+    plain, objects = endpoint.execute({"input1": TABLE}), endpoint.execute({"input1": TABLE}, "&format=swagger")
+
+    assert len(plain.json()["Results"]["output1"]["value"]["Values"]) == 2_000
+    assert len(objects.content) < 10_000
+    failed(objects, 400, "LibraryExecutionError", "OutputLimit", "16777216")
 
 
 def test_two_tables_in_and_two_out_by_their_names(make_tenant):

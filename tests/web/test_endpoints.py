@@ -295,6 +295,8 @@ def test_of_two_that_change_it_at_once_one_is_told(make_tenant):
         ({"files": {"dataframe3": ("t.csv", "n\n")}}, 422, "invalid_request", ["dataframe3"]),
         ({"json": {"dataframe1": {"records": [1]}}}, 422, "invalid_request", ["records"]),
         ({"data": b" " * (2 << 20) + b"[]", "headers": {"Content-Type": "application/json"}}, 413, "too_large", []),
+        ({"json": {"parameters": {"x": "y" * 262_144}}}, 413, "too_large", ["parameters", "262144"]),
+        ({"json": {"dataframe1": {"records": [1] * 100_000}}}, 422, "invalid_request", ["dataframe1.records.0"]),
     ],
 )
 def test_a_call_that_is_none(server, more, status, code, words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,6 +165,46 @@ def test_all_faults_of_options_are_told_at_once(server: RunningServer) -> None:
     problem = refused(answer, 422, "invalid_request")
     places = {error["where"] for error in problem["errors"]}
     assert places == {"options.timeout_seconds", "options.cpus", "options.nonsense"}
+
+
+MANY = {
+    "rows that are none": (json_body(dataframe1={"records": [1] * 500_000}), 1, ["dataframe1.records.0"]),
+    "unknown fields": (json_body(**{f"f{n}": n for n in range(100_000)}), 1, ["100001 fields"]),
+    "unknown fields of a table": (
+        json_body(dataframe1={f"f{n}": n for n in range(100_000)}),
+        1,
+        ["dataframe1", "100000 fields"],
+    ),
+    "types that are none": (
+        json_body(options={"dataframe1": {"types": {f"c{n}": 1 for n in range(1000)}}}),
+        101,
+        ["options.dataframe1.types.c0", "900 more"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_of_very_many_faults_the_first_are_told(server: RunningServer, case: str) -> None:
+    """A body has room for a million: nobody reads so many, and each would cost the server a kilobyte."""
+    data, told, words = MANY[case]
+
+    answer = server.post("/v1/runs", data=data, headers={"Content-Type": JSON})
+
+    problem = refused(answer, *INVALID, *words)
+    assert len(problem["errors"]) == told
+    assert len(answer.content) < 64_000
+
+
+def test_a_doubled_name_is_found_at_once(server: RunningServer) -> None:
+    """Behind 100,000 others as well; of a long name the beginning is told."""
+    names = [*(f"f{n}" for n in range(100_000)), *["x" * 100_000] * 2]
+    data = b"{%s}" % ",".join(f'"{name}":1' for name in names).encode()
+    began = time.monotonic()
+
+    answer = server.post("/v1/runs", data=data, headers={"Content-Type": JSON})
+
+    refused(answer, *INVALID, f"'{'x' * 100}' stands twice")
+    assert time.monotonic() - began < 5
 
 
 def test_a_limit_is_given_as_a_number_too(server: RunningServer) -> None:

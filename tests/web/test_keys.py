@@ -94,6 +94,15 @@ def test_a_successor_lives_as_long_as_its_key_was_to_live(tenant: RunningServer)
     assert abs(left.total_seconds() - 3600) < 5
 
 
+def test_a_successor_lives_no_longer_than_the_calendar(tenant: RunningServer) -> None:
+    """A key that ends with the year 9999 is rotated to one that does so too."""
+    old = call(tenant, "POST", "/v1/keys", RUN | {"expires_at": "9999-12-31T23:59:59.999999Z"}, 201)
+
+    new = call(tenant, "POST", f"/v1/keys/{old['id']}/rotate", None, 201)
+
+    assert new["expires_at"] == old["expires_at"] == "9999-12-31T23:59:59.999999Z"
+
+
 def test_a_revoked_key_is_refused_from_the_next_request_on(tenant: RunningServer) -> None:
     """A second later at most, everywhere; twice is once."""
     made = call(tenant, "POST", "/v1/keys", RUN, 201)

@@ -162,6 +162,22 @@ def test_an_etag_saves_the_second_transfer(server: RunningServer, output: str) -
     assert stale.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 99999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999", "soon"]
+)
+def test_a_date_that_is_none_is_no_condition(server: RunningServer, output: str, date: str) -> None:
+    """Nor is one beyond the calendar, with a key or without; what If-Range names so is never the present output."""
+    asset = f"{server.url}/docs/css/swagger-ui.css"
+    for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
+        headers = {name: date, "Range": "bytes=10-"}
+        status = 200 if name == "If-Range" else 206
+
+        answers = [server.get(output, headers=headers), requests.get(asset, headers=headers, timeout=30)]
+
+        assert [answer.status_code for answer in answers] == [status] * 2, name
+        assert server.get("/v1/runs", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("output_format", ["csv", "arrow_stream"])
 def test_a_format_can_be_ordered_with_the_run(server: RunningServer, output_format: str) -> None:
     """`output_format` writes it in the run's own sandbox, so that the first download is quick too."""
