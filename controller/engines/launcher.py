@@ -183,15 +183,17 @@ class Launcher:
         self._lock = threading.Lock()
         self._closed = False
         listener.settimeout(_READY_SECONDS)
-        try:
-            self._socket, _ = listener.accept()
-            self._socket.settimeout(_READY_SECONDS)
-            self.peer, self.uid, _ = struct.unpack(
-                "3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            )
-            number, self.pid = self._answer()
-        except OSError as e:
-            raise NoFork(f"the launcher did not become ready: {e}") from e
+        with ExitStack() as held:
+            try:
+                self._socket = held.enter_context(listener.accept()[0])
+                self._socket.settimeout(_READY_SECONDS)
+                self.peer, self.uid, _ = struct.unpack(
+                    "3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                )
+                number, self.pid = self._answer()
+            except OSError as e:
+                raise NoFork(f"the launcher did not become ready: {e}") from e
+            held.pop_all()
         self._socket.settimeout(_FORK_SECONDS)
         if number != 0 or self.pid != self.peer:
             self.close()
