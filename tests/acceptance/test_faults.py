@@ -248,6 +248,28 @@ def test_a_result_that_finds_no_room_fails_by_name(tiny_disk: Path, make_server:
     assert server.submit(QUICK)["status"] == "succeeded"
 
 
+# -- its own log -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["on a full disk", "in a pipe that nobody reads any more"])
+def test_a_log_that_cannot_be_written_stops_nothing(make_server: Maker, lost: str) -> None:
+    """Requests are answered, runs end, and upkeep goes on: every one of them has something to say."""
+    reading, writing = os.pipe()
+    settings = {"AIRLOCK_WORKERS": "1", "AIRLOCK_SWEEP_SECONDS": "0.3", "AIRLOCK_KEEP_OUTPUTS_SECONDS": "0.2"}
+    with open("/dev/full", "wb") as full, open(writing, "wb") as pipe:
+        server = make_server(output=full if "disk" in lost else pipe, **settings)
+        os.close(reading)
+        runs = [server.submit(QUICK) for _ in range(3)]
+        batch = {"script": QUICK, "batch": {"datasets": ["none"]}}
+        refusals = [server.get("/nowhere"), server.post("/v1/batches", json=batch)]
+        removed = until(lambda: server.get(f"/v1/runs/{runs[-1]['id']}").json()["removed"] == ["outputs"], 20)
+
+    assert [run["status"] for run in runs] == ["succeeded"] * 3
+    assert [answer.status_code for answer in refusals] == [404, 404]
+    assert removed
+    assert server.log_path.read_bytes() == b""
+
+
 # -- the clock -------------------------------------------------------------------------------------------------------
 
 
