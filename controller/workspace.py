@@ -200,7 +200,7 @@ class Workspace:
                 for name, source in tables.items():
                     table = inner.input_dir / name
                     if isinstance(source, Path):
-                        os.link(source, table)
+                        _link(source, table, inner.root)
                     else:
                         with table.open("xb") as file:
                             file.writelines(source)
@@ -234,13 +234,25 @@ class Workspace:
 
         return pieces()
 
-    def link_results(self, target: Workspace) -> None:
-        """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
-        with disk_errors():
+    def link_results(self, target: Workspace, needed: Collection[str]) -> bool:
+        """Give another run this one's log, images and tables: the same files, linked. False, and it has none of them,
+        when one that is needed is gone, or one has all the links that it may have.
+        """
+        linked: list[str] = []
+        try:
             for path in self.root.iterdir():
                 if path.is_file() and path.name not in (RECEIPT, RECEIPT_PART):
                     os.link(path, target.root / path.name)
-            sync(target.root)
+                    linked.append(path.name)
+            if whole := set(needed) <= set(linked):
+                sync(target.root)
+        except OSError:
+            whole = False
+        if not whole:
+            with disk_errors():
+                for name in linked:
+                    os.unlink(target.root / name)
+        return whole
 
     def remove_parts(self, parts: Collection[Part]) -> None:
         """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
@@ -324,33 +336,14 @@ class Staging:
 
     def link(self, name: str, source: Path) -> None:
         """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
-        target = f"{self._in}/{name}"
         with disk_errors():
-            try:
-                os.link(source, target)
-            except OSError as e:
-                if e.errno != errno.EMLINK:
-                    raise
-                self._renew(source)
-                os.link(source, target)
+            _link(source, f"{self._in}/{name}", self.root)
         self._linked.add(name)
 
-    def _renew(self, source: Path) -> None:
-        """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
-        copy that takes its place."""
-        copy = Path(self.root, "renewed")
-        shutil.copyfile(source, copy)
-        copy.chmod(0o644)
-        sync(copy)
-        os.replace(copy, source)
-        sync(source.parent)
-
-    def link_inputs(self, source: Workspace) -> None:
-        """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""
-        with disk_errors():
-            for path in source.input_dir.iterdir():
-                if path.name != JOB:
-                    self.link(path.name, path)
+    def link_inputs(self, source: Workspace, names: Iterable[str]) -> None:
+        """Take these inputs of another run: the same files, linked. FileNotFoundError when one is gone."""
+        for name in names:
+            self.link(name, source.input_dir / name)
 
     def input_bytes(self, shared: Collection[str] = ()) -> int:
         """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
@@ -466,6 +459,26 @@ def disk_error(error: OSError) -> StorageFull | StorageFailed | None:
         detail = f"the disk of the server's data directory does not work ({error.strerror}): look at the server's log"
         return StorageFailed(detail)
     return None
+
+def _link(source: Path, target: Path | str, spare: Path | str) -> None:
+    """The same file under another name. FileNotFoundError when it is gone.
+
+    A file has as many links as its file system allows: those that there are keep it, and the next ones get a copy that
+    takes its place. `spare` is a directory of the caller's, where it is made.
+    """
+    try:
+        os.link(source, target)
+    except OSError as e:
+        if e.errno != errno.EMLINK:
+            raise
+        copy = Path(spare, "renewed")
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        sync(copy)
+        os.replace(copy, source)
+        sync(source.parent)
+        os.link(source, target)
+
 
 
 def sync(path: Path | str, mode: int | None = None) -> None:
