@@ -37,6 +37,7 @@ from controller.services.notary import Notary
 from controller.services.places import Places
 from controller.services.quotas import Buckets
 from controller.services.tenants import new_id
+from controller.services.waiters import Waiters
 from controller.signing import SigningKey, read_signing_key
 from controller.store.audit import SqlAudit
 from controller.store.batches import SqlBatches
@@ -106,7 +107,7 @@ class Server:
             dispatcher=self.dispatcher,
             news=News(),
             conversions=threading.Semaphore(settings.workers),
-            waiters=threading.Semaphore(settings.threads // 2),
+            waiters=Waiters(settings.threads // 2),
             metrics=Metrics(version("airlock")),
             tracing=make_tracing(settings.tracing),
             notary=Notary(_signing_key(settings), self.engine, settings.image, settings.workers),

@@ -235,9 +235,10 @@ class HttpServer(BaseApplication):  # type: ignore[misc]
 
     def _say_where(self) -> None:
         (host, port), *others = _addresses(self._settings)
-        print(f"Airlock listens on http://{host}:{port}  (API: /docs)", flush=True)
-        for host, port in others:
-            print(f"Its operator finds /v1/admin on http://{host}:{port}", flush=True)
+        with suppress(OSError):  # as with the log: nobody reads it, and the server serves all the same
+            print(f"Airlock listens on http://{host}:{port}  (API: /docs)", flush=True)
+            for host, port in others:
+                print(f"Its operator finds /v1/admin on http://{host}:{port}", flush=True)
 
     def _close(self) -> None:
         if self._serving is not None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +37,9 @@ class RunLog:
         self._grown = grown
         self._head_left = limit_bytes - limit_bytes // 2
         self._tail_limit = limit_bytes // 2
-        self._tail: deque[tuple[int, bytearray]] = deque()
+        self._tail = bytearray()
         self._tail_bytes = 0
+        self._last = (END, 0)
         self._cut = 0
         self.bytes = 0
         self.broken = False
@@ -63,37 +63,47 @@ class RunLog:
             self._keep(stream, rest)
 
     def _keep(self, stream: int, data: bytes) -> None:
-        # Small writes are joined: a script that prints byte by byte must not cost an object for each.
-        if self._tail and self._tail[-1][0] == stream and len(self._tail[-1][1]) < _JOIN_BYTES:
-            self._tail[-1][1].extend(data)
+        # Frames already, one behind the other: a script that prints byte by byte, to one stream or to both in turn,
+        # must not cost an object for each. Of one stream, small writes are joined.
+        last, size = self._last
+        if last == stream and size < _JOIN_BYTES:
+            _HEADER.pack_into(self._tail, len(self._tail) - size - _HEADER.size, stream, size + len(data))
         else:
-            self._tail.append((stream, bytearray(data)))
+            size = 0
+            self._tail += _HEADER.pack(stream, len(data))
+        self._tail += data
+        self._last = stream, size + len(data)
         self._tail_bytes += len(data)
         while (surplus := self._tail_bytes - self._tail_limit) > 0:
-            oldest = self._tail[0][1]
-            dropped = min(surplus, len(oldest))
-            if dropped == len(oldest):
-                self._tail.popleft()
-            else:
-                del oldest[:dropped]
-            self._tail_bytes -= dropped
-            self._cut += dropped
+            self._drop(surplus)
+
+    def _drop(self, surplus: int) -> None:
+        """At most so many of the oldest bytes: of the first frame, or all of it."""
+        stream, size = _HEADER.unpack_from(self._tail)
+        dropped = min(surplus, size)
+        if dropped == size:
+            del self._tail[: _HEADER.size + size]
+        else:
+            _HEADER.pack_into(self._tail, dropped, stream, size - dropped)
+            del self._tail[:dropped]
+        if len(self._tail) < _HEADER.size + self._last[1]:  # it was the last one, too
+            self._last = (stream, size - dropped) if self._tail else (END, 0)
+        self._tail_bytes -= dropped
+        self._cut += dropped
 
     def close(self) -> None:
         """Write the tail. After this the file is complete."""
         if self._cut:
             self._put(REMARK, f"\n[airlock: {self._cut} bytes of the log were cut here]\n".encode())
-        for stream, data in self._tail:
-            self._put(stream, data)
+        self._write(self._tail + _ENDS)
         self._tail.clear()
-        self._write(_ENDS)
         os.close(self._fd)
         self._grown()
 
-    def _put(self, stream: int, data: bytes | bytearray) -> None:
+    def _put(self, stream: int, data: bytes) -> None:
         self._write(_HEADER.pack(stream, len(data)) + data)
 
-    def _write(self, frames: bytes) -> None:
+    def _write(self, frames: bytes | bytearray) -> None:
         if self.broken:
             return
         try:

@@ -12,8 +12,9 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -31,10 +32,27 @@ def configure() -> None:
             _without_messages,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, WhereItCan(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[LibraryHandler()], level=logging.WARNING, force=True)
+
+
+class WhereItCan:
+    """A file for a log, which is lost where it cannot be written: on a full disk, in a pipe that nobody reads. Whoever
+    has a line to say is in the middle of something, and must come to its end.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 class LibraryHandler(logging.Handler):

@@ -33,6 +33,8 @@ from controller.errors import EngineError, StorageFailed, StorageFull, TooLarge
 from controller.model import Format, Part, Stored
 
 CHUNK_BYTES = 1 << 20
+LOOK_BYTES = 64 << 20
+"""Between two looks at how much room an upload leaves."""
 _Known = Callable[[Iterable[str]], set[str]]
 """Which of these ids the store knows."""
 _FULL = (
@@ -200,7 +202,7 @@ class Workspace:
                 for name, source in tables.items():
                     table = inner.input_dir / name
                     if isinstance(source, Path):
-                        os.link(source, table)
+                        _link(source, table, inner.root)
                     else:
                         with table.open("xb") as file:
                             file.writelines(source)
@@ -234,13 +236,25 @@ class Workspace:
 
         return pieces()
 
-    def link_results(self, target: Workspace) -> None:
-        """Give another run this one's log, images and tables: the same files, linked. FileNotFoundError."""
-        with disk_errors():
+    def link_results(self, target: Workspace, needed: Collection[str]) -> bool:
+        """Give another run this one's log, images and tables: the same files, linked. False, and it has none of them,
+        when one that is needed is gone, or one has all the links that it may have.
+        """
+        linked: list[str] = []
+        try:
             for path in self.root.iterdir():
                 if path.is_file() and path.name not in (RECEIPT, RECEIPT_PART):
                     os.link(path, target.root / path.name)
-            sync(target.root)
+                    linked.append(path.name)
+            if whole := set(needed) <= set(linked):
+                sync(target.root)
+        except OSError:
+            whole = False
+        if not whole:
+            with disk_errors():
+                for name in linked:
+                    os.unlink(target.root / name)
+        return whole
 
     def remove_parts(self, parts: Collection[Part]) -> None:
         """The files of these parts; what is not there is removed already. The receipt stays: it says what they were."""
@@ -261,16 +275,40 @@ class Workspace:
         shutil.rmtree(removed, ignore_errors=True)
 
 
+class Room:
+    """What uploads leave free on their disk: looked at before one begins, and again as its bytes come."""
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory, self._min_free_bytes = directory, min_free_bytes
+        self._unseen = 0
+
+    def require(self) -> None:
+        """StorageFull when too little is left."""
+        with disk_errors():
+            free = shutil.disk_usage(self._directory).free
+        if free < self._min_free_bytes:
+            raise StorageFull(_FULL, limit=self._min_free_bytes)
+
+    def taken(self, count: int) -> None:
+        """So many bytes more have been written. StorageFull, as `require`."""
+        self._unseen += count
+        if self._unseen >= LOOK_BYTES:
+            self._unseen = 0
+            self.require()
+
+
 class NewFile:
     """A file that is being received: written front to back, and by nobody else."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, room: Room) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self.size = 0
+        self._room = room
 
     def write(self, data: bytes) -> None:
         write_all(self.descriptor, data)
         self.size += len(data)
+        self._room.taken(len(data))
 
 
 class Staging:
@@ -279,9 +317,10 @@ class Staging:
     Files stay open until then: they are looked at, and brought onto the disk, without being looked up again.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, room: Room) -> None:
         self.root = root
         """Where it lies now."""
+        self._room = room
         self.sealed = False
         self._in = f"{root}/in"
         self._linked: set[str] = set()
@@ -293,7 +332,7 @@ class Staging:
 
     def open(self, name: str) -> NewFile:
         """A new file for an input, to be written by the caller."""
-        self._files[name] = NewFile(f"{self._in}/{name}")
+        self._files[name] = NewFile(f"{self._in}/{name}", self._room)
         return self._files[name]
 
     def write(self, name: str, data: bytes) -> None:
@@ -324,33 +363,14 @@ class Staging:
 
     def link(self, name: str, source: Path) -> None:
         """Take a file that lies elsewhere as an input: the same file, linked. FileNotFoundError when it is gone."""
-        target = f"{self._in}/{name}"
         with disk_errors():
-            try:
-                os.link(source, target)
-            except OSError as e:
-                if e.errno != errno.EMLINK:
-                    raise
-                self._renew(source)
-                os.link(source, target)
+            _link(source, f"{self._in}/{name}", self.root)
         self._linked.add(name)
 
-    def _renew(self, source: Path) -> None:
-        """A file has as many links as its file system allows: those that there are keep it, and the next ones get a
-        copy that takes its place."""
-        copy = Path(self.root, "renewed")
-        shutil.copyfile(source, copy)
-        copy.chmod(0o644)
-        sync(copy)
-        os.replace(copy, source)
-        sync(source.parent)
-
-    def link_inputs(self, source: Workspace) -> None:
-        """Take another run's inputs: the same files, linked. FileNotFoundError when they are gone."""
-        with disk_errors():
-            for path in source.input_dir.iterdir():
-                if path.name != JOB:
-                    self.link(path.name, path)
+    def link_inputs(self, source: Workspace, names: Iterable[str]) -> None:
+        """Take these inputs of another run: the same files, linked. FileNotFoundError when one is gone."""
+        for name in names:
+            self.link(name, source.input_dir / name)
 
     def input_bytes(self, shared: Collection[str] = ()) -> int:
         """The bytes of the inputs, without those that belong to somebody else: a dataset's are the dataset's."""
@@ -410,12 +430,12 @@ class Workspaces:
 
     @contextmanager
     def stage(self) -> Iterator[Staging]:
-        """Room for one request's inputs; what is not sealed is removed. StorageFull when too little is left."""
-        with disk_errors():
-            free = shutil.disk_usage(self._uploads).free
-        if free < self._min_free_bytes:
-            raise StorageFull(_FULL, limit=self._min_free_bytes)
-        staging = Staging(f"{self._uploads}/{secrets.token_hex(16)}")
+        """A place for one request's inputs; what is not sealed is removed. StorageFull when too little is free, now or
+        after some of them are written.
+        """
+        room = Room(self._uploads, self._min_free_bytes)
+        room.require()
+        staging = Staging(f"{self._uploads}/{secrets.token_hex(16)}", room)
         try:
             with disk_errors():
                 staging.make()
@@ -438,6 +458,26 @@ class Workspaces:
         for path in strays:
             shutil.rmtree(path, ignore_errors=True)
         return len(strays)
+
+
+def _link(source: Path, target: Path | str, spare: Path | str) -> None:
+    """The same file under another name. FileNotFoundError when it is gone.
+
+    A file has as many links as its file system allows: those that there are keep it, and the next ones get a copy that
+    takes its place. `spare` is a directory of the caller's, where it is made.
+    """
+    try:
+        os.link(source, target)
+    except OSError as e:
+        if e.errno != errno.EMLINK:
+            raise
+        copy = Path(spare, "renewed")
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        sync(copy)
+        os.replace(copy, source)
+        sync(source.parent)
+        os.link(source, target)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -45,8 +46,10 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     """Servers with settings of their own; the same name again means the same data directory."""
     running: list[RunningServer] = []
 
-    def make(name: str = "data", key: str | None = None, **env: str) -> RunningServer:
-        running.append(start_server(tmp_path / name, env, key))
+    def make(
+        name: str = "data", key: str | None = None, output: IO[bytes] | None = None, **env: str
+    ) -> RunningServer:
+        running.append(start_server(tmp_path / name, env, key, output))
         return running[-1]
 
     yield make

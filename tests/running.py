@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import requests
 
@@ -124,8 +124,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | None = None) -> RunningServer:
-    """`airlock serve` on this data directory; settings are AIRLOCK_* variables. Returns when it answers."""
+def start_server(
+    data_dir: Path, env: dict[str, str] | None = None, key: str | None = None, output: IO[bytes] | None = None
+) -> RunningServer:
+    """`airlock serve` on this data directory; settings are AIRLOCK_* variables. Returns when it answers.
+
+    What it says goes into its log's file, or to `output`.
+    """
     port = int((env or {}).get("AIRLOCK_PORT") or free_port())
     key_file = data_dir.parent / f"{data_dir.name}.key"
     log_path = data_dir.parent / f"{data_dir.name}.log"
@@ -140,8 +145,8 @@ def start_server(data_dir: Path, env: dict[str, str] | None = None, key: str | N
                 "AIRLOCK_SWEEP_SECONDS": "2",
                 **(env or {}),
             },
-            stdout=log,
-            stderr=log,
+            stdout=output or log,
+            stderr=output or log,
             start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"

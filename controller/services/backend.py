@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,13 +12,13 @@ from controller.config import Settings
 from controller.dispatch.base import Dispatcher
 from controller.dispatch.news import News
 from controller.engines.base import Engine
-from controller.errors import Busy
 from controller.metrics import Metrics
 from controller.people import People
 from controller.services.crashes import Crashes
 from controller.services.notary import Notary
 from controller.services.places import Places
 from controller.services.traffic import Traffic
+from controller.services.waiters import Waiters
 from controller.store.audit_store import Audit
 from controller.store.base import Claim, Store
 from controller.store.batch_store import Batches
@@ -62,7 +61,7 @@ class Backend:
     dispatcher: Dispatcher
     news: News
     conversions: threading.Semaphore
-    waiters: threading.Semaphore
+    waiters: Waiters
     notary: Notary
     metrics: Metrics
     tracing: Tracing
@@ -86,15 +85,9 @@ class Backend:
         return Claim(owner=self.owner, lease_until=now() + timedelta(seconds=LEASE_SECONDS))
 
 
-@contextmanager
-def waiting(backend: Backend) -> Iterator[None]:
-    """A place among the requests that wait. Busy when there is none."""
-    if not backend.waiters.acquire(blocking=False):
-        raise Busy("as many requests as may are waiting for something on this server: try again later")
-    try:
-        yield
-    finally:
-        backend.waiters.release()
+def waiting(backend: Backend, tenant_id: str) -> AbstractContextManager[None]:
+    """A place of this tenant's among the requests that wait. Busy when there is none."""
+    return backend.waiters.place(tenant_id)
 
 
 def now() -> datetime:

@@ -47,7 +47,7 @@ def output(
             raise NotFound(NO_BATCH)
         return run
 
-    run = runs.wait_for(backend, run_id, look, backend.settings.max_wait_seconds, client_is_gone)
+    run = runs.wait_for(backend, caller, run_id, look, backend.settings.max_wait_seconds, client_is_gone)
     if not run.status.final:
         raise Busy(_BEING_MADE)
     backend.workspaces.of(run.id).remove_parts((Part.INPUTS,))

@@ -64,7 +64,7 @@ def wait(
     if batch.finished_at is not None or seconds <= 0:
         return batch
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.news.watch(batch_id) as watch:
+    with suppress(Busy), waiting(backend, caller.tenant_id), backend.news.watch(batch_id) as watch:
         batch = get(backend, caller, batch_id)
         while batch.finished_at is None and (left := deadline - time.monotonic()) > 0:
             watch.wait(min(left, LOOK_SECONDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -42,7 +43,7 @@ def call(
 
     ScriptFailed; CallTimeout, Busy when it had not ended: then it is cancelled. As `submit`, too.
     """
-    caller = caller_of(endpoint)
+    caller, latest = caller_of(endpoint), time.monotonic() + backend.settings.max_wait_seconds
     wanted, told = endpoints.submission(endpoint, output_format), backend.news.told
     run, _ = submit(
         backend, caller, staging, wanted.model_copy(update={"inputs": inputs, "parameters": parameters})
@@ -50,7 +51,7 @@ def call(
     began(run)
     try:
         run = runs.wait(backend, caller, run.id, backend.settings.max_wait_seconds, client_is_gone, (told, run))
-        _require_end(backend, run)
+        _require_end(backend, run, latest)
         _require_success(run)
         if endpoint.config.strict and endpoint.signature is not None:
             _require_signature(run, endpoint.signature)
@@ -74,7 +75,7 @@ def forget(backend: Backend, endpoint: Endpoint, run: Run, *, failed: bool) -> N
         runs.forget(backend, run.tenant_id, run.id)
 
 
-def _require_end(backend: Backend, run: Run) -> None:
+def _require_end(backend: Backend, run: Run, latest: float) -> None:
     if run.status.final:
         return
     request_cancel(backend, run.tenant_id, run.id)
@@ -82,6 +83,8 @@ def _require_end(backend: Backend, run: Run) -> None:
         raise Busy("the server is stopping: call again when it is back")
     if run.status is Status.QUEUED:
         raise Busy("the call did not begin in time: the server has too much to do")
+    if time.monotonic() < latest:
+        raise Busy("as many requests as may are waiting for something already: call again later")
     limit = backend.settings.max_wait_seconds
     raise CallTimeout(f"the call had not ended after {limit:g} seconds (max_wait_seconds): use a batch", limit=limit)
 

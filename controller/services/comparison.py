@@ -57,7 +57,7 @@ def compare(backend: Backend, caller: Caller, left_id: str, right_id: str) -> Co
     ports: tuple[Any, ...] = left.job.profile.output_ports
     if ports != right.job.profile.output_ports:
         raise Conflict("one of the runs has a second table, and the other has none (profile `designer`)")
-    with waiting(backend), backend.conversions:
+    with waiting(backend, caller.tenant_id), backend.conversions:
         tables = tuple(TableComparison(port=port, **_tables(backend, left, right, port)) for port in ports)
     same = all(table.verdict != "different" for table in tables)
     return Comparison(left=left.id, right=right.id, same=same, tables=tables)

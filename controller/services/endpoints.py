@@ -15,7 +15,7 @@ from controller.services.key_text import key_id, mint, proves
 from controller.services.submission import Submission, submit
 from controller.services.tenants import new_id
 from controller.services.traffic import quantile
-from controller.store.endpoint_store import Changed, Config, Ending, Endpoint, EndpointKey, Signature
+from controller.store.endpoint_store import Changed, Config, Ending, Endpoint, EndpointKey, EndpointPage, Signature
 from controller.store.script_store import Named, ScriptVersion
 
 KEY = "ale"
@@ -132,10 +132,8 @@ def get(backend: Backend, caller: Caller, name: str) -> Endpoint:
     return found
 
 
-def page(backend: Backend, caller: Caller, limit: int, after: str) -> tuple[list[Endpoint], str | None]:
-    """Some of them, by name, and the name behind which the list goes on."""
-    found = backend.endpoints.page(caller.tenant_id, limit + 1, after)
-    return found[:limit], found[limit - 1].name if len(found) > limit else None
+def page(backend: Backend, caller: Caller, limit: int, after: str) -> EndpointPage:
+    return backend.endpoints.page(caller.tenant_id, limit, after)
 
 
 def served(backend: Backend, endpoint: Endpoint) -> int | None:

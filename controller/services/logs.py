@@ -38,7 +38,7 @@ def follow(
     early when the client is gone, the run is deleted, or the server stops.
     """
     reader = LogReader(backend.workspaces.of(run_id).log, after)
-    with waiting(backend), backend.news.watch(run_id) as watch:
+    with waiting(backend, caller.tenant_id), backend.news.watch(run_id) as watch:
         run: Run | None = runs.get(backend, caller, run_id)
         waited = run is not None and run.status is Status.QUEUED
         yield None

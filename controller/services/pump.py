@@ -65,8 +65,8 @@ def go_on(backend: Backend, tenant_id: str, batch_id: str | None) -> None:
 
 def go_on_with_all(backend: Backend) -> None:
     """Every batch that has not ended: for what a crash, or a failure, kept from being done."""
-    for batch in backend.batches.unfinished():
-        go_on(backend, batch.tenant_id, batch.id)
+    for tenant_id, batch_id in backend.batches.unfinished():
+        go_on(backend, tenant_id, batch_id)
 
 
 def advance(backend: Backend, tenant_id: str, batch_id: str) -> None:

@@ -52,7 +52,7 @@ def receipt(backend: Backend, run: Run) -> bytes:
     workspace = backend.workspaces.of(run.id)
     try:
         if (made := _kept(workspace)) is None:
-            with waiting(backend), _alone(workspace, wait=True), backend.notary.places:
+            with waiting(backend, run.tenant_id), _alone(workspace, wait=True), backend.notary.places:
                 made = _made(backend, run, workspace)
         with suppress(OSError):  # a disk that fails is no reason to keep it back
             sync(workspace.root)  # only now, since for most receipts nobody asks: its name must not get lost any more

@@ -12,9 +12,9 @@ from collections.abc import Collection
 from typing import Any
 
 from controller.errors import EngineError
-from controller.model import Run, Timings, Usage
+from controller.model import Outcome, Run, Timings, Usage
 from controller.services.backend import Backend, now
-from controller.workspace import CHUNK_BYTES, Staging
+from controller.workspace import CHUNK_BYTES, IMAGES, Staging, Workspace
 
 
 def content_digest(run: Run, staging: Staging) -> str:
@@ -49,17 +49,22 @@ def reuse(backend: Backend, run: Run) -> Run | None:
     earlier = backend.store.reusable(run.tenant_id, run.content_sha256)
     if earlier is None or earlier.outcome is None or earlier.outcome.digest != present_digest(backend):
         return None
-    try:
-        backend.workspaces.of(earlier.id).link_results(backend.workspaces.of(run.id))
-    except FileNotFoundError:  # deleted meanwhile
-        return None
+    workspace = backend.workspaces.of(run.id)
+    if not backend.workspaces.of(earlier.id).link_results(workspace, _needed(run, earlier.outcome, workspace)):
+        return None  # its files were removed meanwhile, or have been taken too often: they are made anew
     moment = now()
     first = earlier.outcome.reused_from or earlier.id
     outcome = earlier.outcome.model_copy(update={"reused_from": first, "usage": Usage(), "timings": Timings()})
-    stored = backend.workspaces.of(run.id).stored()
+    stored = workspace.stored()
     kept = {"output_bytes": stored.output_bytes, "log_file_bytes": stored.log_bytes}
     ended = {"status": outcome.status, "started_at": moment, "finished_at": moment, "outcome": outcome}
     return run.model_copy(update=ended | kept)
+
+
+def _needed(run: Run, outcome: Outcome, workspace: Workspace) -> set[str]:
+    """The files without which this outcome would be a promise that is not kept."""
+    tables = {workspace.result(port, format).name for port, format in run.job.wanted}
+    return tables | ({IMAGES} if outcome.images else set())
 
 
 def present_digest(backend: Backend) -> str | None:

@@ -51,11 +51,12 @@ def wait(
     known: tuple[int, Run] | None = None,
 ) -> Run:
     """The run when it has ended, or as it is after this time, or when waiting makes no sense any more."""
-    return wait_for(backend, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone, known)
+    return wait_for(backend, caller, run_id, lambda: get(backend, caller, run_id), seconds, client_is_gone, known)
 
 
 def wait_for(
     backend: Backend,
+    caller: Caller,
     run_id: str,
     look: Callable[[], Run],
     seconds: float,
@@ -70,7 +71,7 @@ def wait_for(
     if seconds <= 0:
         return look()
     deadline = time.monotonic() + seconds
-    with suppress(Busy), waiting(backend), backend.news.watch(run_id, end_only=True) as watch:
+    with suppress(Busy), waiting(backend, caller.tenant_id), backend.news.watch(run_id, end_only=True) as watch:
         run = known[1] if known is not None and known[0] == backend.news.told else look()
         while not run.status.final and (left := deadline - time.monotonic()) > 0:
             watch.wait(min(left, LOOK_SECONDS))
@@ -135,7 +136,7 @@ def _converted(
     try:
         if path.exists():
             return path
-        with waiting(backend):
+        with waiting(backend, run.tenant_id):
             return convert(backend, run, source, data, format, path)
     except (AirlockError, FileNotFoundError):
         if backend.store.run(run.tenant_id, run.id) is None:

@@ -227,8 +227,13 @@ def rerun(backend: Backend, caller: Caller, run_id: str, key: str | None = None)
             return get(backend, caller, earlier), False
     with backend.workspaces.stage() as staging:
         try:
-            staging.link_inputs(backend.workspaces.of(first.id))
+            staging.link_inputs(backend.workspaces.of(first.id), _files(first.job))
         except FileNotFoundError:
             get(backend, caller, run_id)  # deleted meanwhile
             raise gone from None
         return accept(backend, caller, staging, run, share, idempotent)
+
+
+def _files(job: Job) -> list[str]:
+    """What a run of this job has in its inputs: all of it, or it is not the same."""
+    return [SCRIPT, *([BUNDLE] if job.bundle else []), *(input.file for input in job.inputs)]

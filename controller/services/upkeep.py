@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -14,6 +14,7 @@ from controller.services.backend import Backend, now
 from controller.services.execution import LONGEST_PAUSE_SECONDS
 from controller.services.report import engine_failed
 from controller.services.tidying import tidy
+from controller.store.base import Which
 
 _log = structlog.get_logger(__name__)
 _LOST = engine_failed("the server was stopped while it ran, and it may not be begun again")
@@ -110,29 +111,38 @@ def remove_old(backend: Backend, calendar: Calendar) -> None:
     }
     for part, seconds in ages.items():
         if seconds is not None:
-            while runs := store.expired(part, moment - timedelta(seconds=seconds), _AT_ONCE):
-                for run in runs:
+            while old := store.expired(part, moment - timedelta(seconds=seconds), _AT_ONCE):
+                for run in _each(backend, old):
                     _remove_parts(backend, run, (part,))
     if settings.keep_runs_seconds is not None:
-        while runs := store.expired(None, moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
-            for run in runs:
-                store.delete_run(run.tenant_id, run.id)
-                backend.workspaces.of(run.id).remove()
+        while old := store.expired(None, moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
+            for tenant_id, run_id in old:
+                store.delete_run(tenant_id, run_id)
+                backend.workspaces.of(run_id).remove()
         backend.endpoints.forget_jobs(moment - timedelta(seconds=settings.keep_runs_seconds))
-        for batch in backend.batches.expired(moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE):
-            batches.forget(backend, batch.tenant_id, batch.id)
+        for tenant_id, batch_id in backend.batches.expired(
+            moment - timedelta(seconds=settings.keep_runs_seconds), _AT_ONCE
+        ):
+            batches.forget(backend, tenant_id, batch_id)
     if settings.keep_bytes is not None:
         for tenant_id, total in store.stored_bytes().items():
             _shrink(backend, tenant_id, total - settings.keep_bytes)
 
 
 def _shrink(backend: Backend, tenant_id: str, surplus: int) -> None:
-    while surplus > 0 and (runs := backend.store.oldest_stored(tenant_id, _AT_ONCE)):
-        for run in runs:
+    while surplus > 0 and (oldest := backend.store.oldest_stored(tenant_id, _AT_ONCE)):
+        for run in _each(backend, oldest):
             if surplus <= 0:
                 return
             _remove_parts(backend, run, tuple(Part))
             surplus -= run.input_bytes + run.output_bytes + run.log_file_bytes
+
+
+def _each(backend: Backend, runs: Iterable[Which]) -> Iterator[Run]:
+    """One after the other, as far as they are still there: together they may be gigabytes."""
+    for _, run_id in runs:
+        if (run := backend.store.any_run(run_id)) is not None:
+            yield run
 
 
 def _remove_parts(backend: Backend, run: Run, parts: tuple[Part, ...]) -> None:

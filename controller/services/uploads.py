@@ -170,5 +170,5 @@ def wait(
     def look() -> Run:
         return get(backend, caller, version.name, version.version).run
 
-    runs.wait_for(backend, version.run_id, look, seconds, client_is_gone)
+    runs.wait_for(backend, caller, version.run_id, look, seconds, client_is_gone)
     return get(backend, caller, version.name, version.version)

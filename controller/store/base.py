@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controller.model import Outcome, Part, Priority, Quotas, Run, Status, Stored, Waiting, Word
 from controller.store.audit_store import Entry
@@ -29,6 +29,13 @@ class RunFilter(Word):
     endpoint_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+class Which(NamedTuple):
+    """A run or a batch, and whose: where many are told, as all that is known of one may be large."""
+
+    tenant_id: str
+    id: str
 
 
 class Page(Word):
@@ -190,10 +197,10 @@ class Store(Protocol):
     def known_runs(self, run_ids: Iterable[str]) -> set[str]:
         """Which of these are there, of all tenants."""
 
-    def expired(self, part: Part | None, before: datetime, limit: int) -> list[Run]:
+    def expired(self, part: Part | None, before: datetime, limit: int) -> list[Which]:
         """Finished runs that ended before this moment and still have this part's files; None: the row itself."""
 
-    def oldest_stored(self, tenant_id: str, limit: int) -> list[Run]:
+    def oldest_stored(self, tenant_id: str, limit: int) -> list[Which]:
         """The tenant's finished runs that still have files, the longest ended first."""
 
     def stored_bytes(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from controller.model import DatasetUse, Job, Limits, Quotas, Reason, Run, ScriptError, ScriptUse, Slice, Word
 from controller.store.audit_store import Entry
-from controller.store.base import NO_QUOTAS, Added, Idempotent
+from controller.store.base import NO_QUOTAS, Added, Idempotent, Which
 
 
 class BatchStatus(StrEnum):
@@ -170,7 +170,8 @@ class Batches(Protocol):
     def batch(self, tenant_id: str, batch_id: str) -> Batch | None:
         """None for a missing batch and for another tenant's alike."""
 
-    def page(self, tenant_id: str, limit: int, before: tuple[datetime, str] | None = None) -> BatchPage: ...
+    def page(self, tenant_id: str, limit: int, before: tuple[datetime, str] | None = None) -> BatchPage:
+        """At most `limit` of them, fewer when they are large."""
 
     def counts(self, batch: Batch) -> Counts: ...
 
@@ -181,7 +182,7 @@ class Batches(Protocol):
 
     # -- executing -------------------------------------------------------------------------------------------------
 
-    def unfinished(self) -> list[Batch]:
+    def unfinished(self) -> list[Which]:
         """Of all tenants, the oldest first."""
 
     def prepared(self, batch_id: str, items: Iterable[Item], now: datetime) -> bool:
@@ -234,5 +235,5 @@ class Batches(Protocol):
     def known(self, batch_ids: Iterable[str]) -> set[str]:
         """Which of these are there, of all tenants."""
 
-    def expired(self, before: datetime, limit: int) -> list[Batch]:
+    def expired(self, before: datetime, limit: int) -> list[Which]:
         """Batches that ended before this moment."""

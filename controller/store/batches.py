@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     case,
     delete,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 from controller.model import Quotas, Run, ScriptError, Status, TaskKind
 from controller.store import trail
 from controller.store.audit_store import Entry
-from controller.store.base import NO_QUOTAS, Added, Idempotent
+from controller.store.base import NO_QUOTAS, Added, Idempotent, Which
 from controller.store.batch_rows import WITH_RUNS, batch_of, insert_items, item_of, row_of, state_in, state_of
 from controller.store.batch_store import (
     Batch,
@@ -37,7 +39,7 @@ from controller.store.batch_store import (
     Retried,
 )
 from controller.store.database import Database
-from controller.store.rows import FINAL, insert_run, key_taken, run_of
+from controller.store.rows import FINAL, first_rows, insert_run, key_taken, run_of, weight
 from controller.store.statements import Hand
 from controller.store.tables import batch_datasets, batch_items, batches, idempotency_keys, runs
 
@@ -47,6 +49,8 @@ _LIVE = runs.c.status.in_([Status.QUEUED, Status.RUNNING])
 _ITS_WORK = runs.c.task.in_([TaskKind.RUN, TaskKind.GROUP])
 """Runs before whose end a batch does not end; its output is put together afterwards."""
 _UNFINISHED = batches.c.finished_at.is_(None)
+_WHICH = (batches.c.tenant_id, batches.c.id)
+_WEIGHT = weight(batches.c.template, batches.c.source, batches.c.error)
 
 
 class SqlBatches:
@@ -97,10 +101,10 @@ class SqlBatches:
         query = select(batches).where(batches.c.tenant_id == tenant_id)
         if before is not None:
             query = query.where(tuple_(batches.c.created_at, batches.c.id) < before)
-        query = query.order_by(batches.c.created_at.desc(), batches.c.id.desc()).limit(limit + 1)
+        query = query.order_by(batches.c.created_at.desc(), batches.c.id.desc())
         with self._reading() as db:
-            found = [batch_of(row) for row in db.execute(query).mappings()]
-        shown, more = found[:limit], len(found) > limit
+            rows, more = first_rows(db, query, _WEIGHT, limit)
+        shown = [batch_of(row) for row in rows]
         return BatchPage(batches=tuple(shown), before=(shown[-1].created_at, shown[-1].id) if more else None)
 
     def counts(self, batch: Batch) -> Counts:
@@ -152,10 +156,8 @@ class SqlBatches:
 
     # -- executing -------------------------------------------------------------------------------------------------
 
-    def unfinished(self) -> list[Batch]:
-        query = select(batches).where(_UNFINISHED).order_by(batches.c.created_at)
-        with self._reading() as db:
-            return [batch_of(row) for row in db.execute(query).mappings()]
+    def unfinished(self) -> list[Which]:
+        return self._which(select(*_WHICH).where(_UNFINISHED).order_by(batches.c.created_at))
 
     def prepared(self, batch_id: str, items: Iterable[Item], now: datetime) -> bool:
         this = _wanted(batch_id) & batches.c.total.is_(None)
@@ -286,10 +288,13 @@ class SqlBatches:
                 found.update(db.execute(query).scalars())
         return found
 
-    def expired(self, before: datetime, limit: int) -> list[Batch]:
-        query = select(batches).where(batches.c.finished_at < before).order_by(batches.c.finished_at).limit(limit)
+    def expired(self, before: datetime, limit: int) -> list[Which]:
+        old = batches.c.finished_at < before
+        return self._which(select(*_WHICH).where(old).order_by(batches.c.finished_at).limit(limit))
+
+    def _which(self, query: Select[Any]) -> list[Which]:
         with self._reading() as db:
-            return [batch_of(row) for row in db.execute(query).mappings()]
+            return [Which(*row) for row in db.execute(query)]
 
 
 def users_of(db: Connection, version_id: str) -> list[str]:

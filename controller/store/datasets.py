@@ -14,7 +14,7 @@ from controller.store.base import NO_QUOTAS, Added, Idempotent
 from controller.store.batches import users_of
 from controller.store.database import Database
 from controller.store.dataset_store import Dataset, DatasetPage, Expected, Put, Removed, VersionPage
-from controller.store.rows import FINAL, fitting, insert_run, key_taken, run_of
+from controller.store.rows import FINAL, RUN_WEIGHT, first_rows, insert_run, key_taken, run_of
 from controller.store.statements import Hand
 from controller.store.tables import dataset_versions, idempotency_keys, runs
 
@@ -176,10 +176,8 @@ def _first(db: Connection, query: Select[Any]) -> Dataset | None:
 
 def _some(db: Connection, query: Select[Any], limit: int) -> tuple[list[Dataset], bool]:
     """The first rows, as many as are read together, and whether there are more."""
-    weights = query.with_only_columns(func.coalesce(func.length(runs.c.outcome), 0)).limit(limit + 1)
-    sizes = list(db.execute(weights).scalars())
-    count = min(limit, fitting(sizes))
-    return [_dataset(row) for row in db.execute(query.limit(count)).mappings()], len(sizes) > count
+    rows, more = first_rows(db, query, RUN_WEIGHT, limit)
+    return [_dataset(row) for row in rows], more
 
 
 def _dataset(row: RowMapping) -> Dataset:

@@ -80,6 +80,13 @@ class Endpoint(Word):
     updated_at: datetime
 
 
+class EndpointPage(Word):
+    """A part of a list, by name; `after` continues it, None at its end."""
+
+    endpoints: tuple[Endpoint, ...]
+    after: str | None = None
+
+
 class Changed(StrEnum):
     """What came of a change."""
 
@@ -138,8 +145,8 @@ class Endpoints(Protocol):
     def by_key(self, key_id: str) -> tuple[Endpoint, str] | None:
         """The endpoint that one of these keys is of, and the key's MAC."""
 
-    def page(self, tenant_id: str, limit: int, after: str = "") -> list[Endpoint]:
-        """By name, from behind this one on."""
+    def page(self, tenant_id: str, limit: int, after: str = "") -> EndpointPage:
+        """By name, from behind this one on: at most `limit` of them, fewer when they are large."""
 
     def set_key(self, endpoint_id: str, which: str, key: EndpointKey, entry: Entry | None = None) -> None:
         """Replace the `primary` or `secondary` key: the old one is void from now on."""

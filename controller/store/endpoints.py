@@ -12,11 +12,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from controller.store import trail
 from controller.store.audit_store import Entry
 from controller.store.database import Database
-from controller.store.endpoint_store import Changed, Endpoint, EndpointKey, Job, Signature, Tally
+from controller.store.endpoint_store import Changed, Endpoint, EndpointKey, EndpointPage, Job, Signature, Tally
+from controller.store.rows import first_rows, weight
 from controller.store.scripts import version_of
 from controller.store.statements import Row, Statement
 from controller.store.tables import endpoint_calls, endpoints, jobs
 
+_WEIGHT = weight(endpoints.c.config, endpoints.c.signature)
+"""A signature has the names of all columns."""
 _BY_KEY = Statement(
     select(endpoints).where(
         or_(endpoints.c.primary_id == bindparam("key_id"), endpoints.c.secondary_id == bindparam("key_id"))
@@ -68,11 +71,12 @@ class SqlEndpoints:
         found = _endpoint(row)
         return found, found.primary_mac if found.primary_id == key_id else found.secondary_mac
 
-    def page(self, tenant_id: str, limit: int, after: str = "") -> list[Endpoint]:
+    def page(self, tenant_id: str, limit: int, after: str = "") -> EndpointPage:
         query = select(endpoints).where(endpoints.c.tenant_id == tenant_id, endpoints.c.name > after)
         with self._reading() as db:
-            rows = db.execute(query.order_by(endpoints.c.name).limit(limit)).mappings()
-            return [_endpoint(row) for row in rows]
+            rows, more = first_rows(db, query.order_by(endpoints.c.name), _WEIGHT, limit)
+        page = [_endpoint(row) for row in rows]
+        return EndpointPage(endpoints=tuple(page), after=page[-1].name if more else None)
 
     def set_key(self, endpoint_id: str, which: str, key: EndpointKey, entry: Entry | None = None) -> None:
         values = {f"{which}_id": key.id, f"{which}_mac": key.mac}

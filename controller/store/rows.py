@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, select
 
 from controller.model import Outcome, Quotas, Run, Status
 from controller.store import shares
@@ -15,7 +17,8 @@ from controller.store.tables import idempotency_keys, runs
 
 FINAL = [status for status in Status if status.final]
 PAGE_BYTES = 2 << 20
-"""An outcome may carry a mebibyte of its script's words: a page of a list ends early rather than hold many of them."""
+"""An outcome may carry a mebibyte of its script's words, and what was asked for as much: a page of a list ends early
+rather than hold many of them."""
 _FIELDS = frozenset(Run.model_fields)
 _COLUMNS = (*Run.model_fields, "task", "cancel_requested")
 _QUEUED = (
@@ -89,11 +92,31 @@ def ended_with(outcome: Outcome, now: datetime) -> dict[str, Any]:
     return ended | {"owner": None, "lease_until": None, "not_before": None}
 
 
-def fitting(weights: list[int]) -> int:
-    """How many of the first rows are read together: one at least, and no more than PAGE_BYTES of outcomes."""
-    total = 0
-    for count, weight in enumerate(weights):
+def weight(*columns: ColumnElement[Any]) -> ColumnElement[int]:
+    """What a row weighs, by those of its columns that may be large."""
+    lengths = [func.coalesce(func.length(column), 0) for column in columns]
+    return sum(lengths[1:], lengths[0])
+
+
+RUN_WEIGHT = weight(runs.c.job, runs.c.outcome)
+
+
+def first_rows(
+    db: Connection, query: Select[Any], weighed_by: ColumnElement[int], limit: int
+) -> tuple[list[RowMapping], bool]:
+    """The first rows, as many as are read together, and whether there are more."""
+    with closing(db.execute(query.with_only_columns(weighed_by).limit(limit + 1))) as found:
+        count, more = _fitting(found.scalars(), limit)
+    return list(db.execute(query.limit(count)).mappings()), more
+
+
+def _fitting(weights: Iterable[int], limit: int) -> tuple[int, bool]:
+    """How many of the first rows are read together, and whether there are more: one at least, at most `limit`, and no
+    more than PAGE_BYTES of them. Not looked at further than that: to weigh a large row is to read it."""
+    count = total = 0
+    for weight in weights:
         total += weight
-        if total > PAGE_BYTES and count:
-            return count
-    return len(weights)
+        if count == limit or (count and total > PAGE_BYTES):
+            return count, True
+        count += 1
+    return count, False

@@ -22,9 +22,9 @@ from sqlalchemy import (
 from controller.model import Outcome, Part, Quotas, Run, Status, Stored, TaskKind, Waiting
 from controller.store import trail
 from controller.store.audit_store import Entry
-from controller.store.base import NO_QUOTAS, Added, Backlog, Claim, Idempotent, Page, RunFilter
+from controller.store.base import NO_QUOTAS, Added, Backlog, Claim, Idempotent, Page, RunFilter, Which
 from controller.store.database import Database
-from controller.store.rows import FINAL, OF_KEY, ended_with, fitting, insert_run, run_of
+from controller.store.rows import FINAL, OF_KEY, RUN_WEIGHT, ended_with, first_rows, insert_run, run_of
 from controller.store.shares import count_use, may_begin
 from controller.store.statements import Statement
 from controller.store.tables import idempotency_keys, runs
@@ -101,13 +101,10 @@ class SqlStore:
         query = query.where(*_filter(wanted or RunFilter()))
         if before is not None:
             query = query.where(tuple_(runs.c.created_at, runs.c.id) < before)
-        query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
-        weights = query.with_only_columns(func.coalesce(func.length(runs.c.outcome), 0))
+        query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc())
         with self._reading() as db:
-            count = fitting(list(db.execute(weights).scalars()))
-            found = [run_of(row) for row in db.execute(query.limit(min(limit, count) + 1)).mappings()]
-        size = min(limit, count, len(found))
-        page, more = found[:size], len(found) > size
+            rows, more = first_rows(db, query, RUN_WEIGHT, limit)
+        page = [run_of(row) for row in rows]
         return Page(runs=tuple(page), before=(page[-1].created_at, page[-1].id) if more else None)
 
     def reusable(self, tenant_id: str, content_sha256: str) -> Run | None:
@@ -219,15 +216,19 @@ class SqlStore:
                 found.update(db.execute(select(runs.c.id).where(runs.c.id.in_(some))).scalars())
         return found
 
-    def expired(self, part: Part | None, before: datetime, limit: int) -> list[Run]:
-        query = select(runs).where(_ENDED, runs.c.finished_at < before)
+    def expired(self, part: Part | None, before: datetime, limit: int) -> list[Which]:
+        query = select(*_WHICH).where(_ENDED, runs.c.finished_at < before)
         if part is not None:
             query = query.where(_BYTES[part] > 0)
-        return self._select(query.order_by(runs.c.finished_at).limit(limit))
+        return self._which(query.order_by(runs.c.finished_at).limit(limit))
 
-    def oldest_stored(self, tenant_id: str, limit: int) -> list[Run]:
-        query = select(runs).where(runs.c.tenant_id == tenant_id, _ENDED, _ALL_BYTES > 0)
-        return self._select(query.order_by(runs.c.finished_at).limit(limit))
+    def oldest_stored(self, tenant_id: str, limit: int) -> list[Which]:
+        query = select(*_WHICH).where(runs.c.tenant_id == tenant_id, _ENDED, _ALL_BYTES > 0)
+        return self._which(query.order_by(runs.c.finished_at).limit(limit))
+
+    def _which(self, query: Select[Any]) -> list[Which]:
+        with self._reading() as db:
+            return [Which(*row) for row in db.execute(query)]
 
     def _select(self, query: Select[Any]) -> list[Run]:
         with self._reading() as db:
@@ -273,6 +274,7 @@ _FINISH = Statement(
 _CANCEL_REQUESTED = Statement(select(runs.c.cancel_requested).where(_THIS))
 _ENDED = (runs.c.task == TaskKind.RUN) & runs.c.status.in_(FINAL)
 """What retention may touch: datasets, too, are made by runs, and are their tenant's to delete."""
+_WHICH = (runs.c.tenant_id, runs.c.id)
 _ALL_BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes
 _QUEUED: dict[str, Any] = {"status": str(Status.QUEUED), "started_at": None, "owner": None, "lease_until": None}
 

@@ -123,9 +123,9 @@ def _changing(bp: APIBlueprint, backend: Backend, pepper: bytes) -> None:
 def _asking(bp: APIBlueprint, backend: Backend) -> None:
     @bp.get("", summary="List endpoints, by name", responses={200: EndpointList, **answers()})
     def page(query: EndpointsQuery) -> dict[str, Any]:
-        found, after = endpoints.page(backend, auth.caller(), query.limit, query.cursor or "")
-        items = [endpoint_document(one, endpoints.served(backend, one)) for one in found]
-        return {"items": items, "next_cursor": after}
+        found = endpoints.page(backend, auth.caller(), query.limit, query.cursor or "")
+        items = [endpoint_document(one, endpoints.served(backend, one)) for one in found.endpoints]
+        return {"items": items, "next_cursor": found.after}
 
     @bp.get("/<name>", summary="One endpoint", responses={200: EndpointDocument, **answers(404)})
     def one(path: EndpointPath, query: NoQuery) -> Response:

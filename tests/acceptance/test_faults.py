@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import pytest
@@ -199,11 +200,11 @@ def test_a_disk_that_turns_read_only_has_a_name(
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MiB: the place of a data directory."""
-    place = tmp_path / "data"
+def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of 24 MiB, or as many as the test says: the place of a data directory."""
+    place, size = tmp_path / "data", getattr(request, "param", 24)
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place)], check=True)
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -246,6 +247,47 @@ def test_a_result_that_finds_no_room_fails_by_name(tiny_disk: Path, make_server:
     assert run["reason"] in ("engine_error", "output_limit"), run
     assert "space" in run["error"]["message"] or "disk" in run["error"]["message"], run
     assert server.submit(QUICK)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("tiny_disk", [300], indirect=True)
+def test_an_upload_leaves_the_room_that_is_kept_free(tiny_disk: Path, make_server: Maker) -> None:
+    """There was room when it began: it is refused on its way, and nothing of it stays."""
+    server = make_server(AIRLOCK_MIN_FREE_BYTES=str(150 << 20))
+    least = [300 << 20]
+
+    def body() -> Iterator[bytes]:
+        for _ in range(280):
+            least.append(disk_usage(tiny_disk).free)
+            yield bytes(1 << 20)
+
+    answer = server.request("PUT", "/v1/datasets/zeros", data=body(), headers={"Content-Type": "text/csv"})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (507, "storage_full", 150 << 20)
+    assert min(least) > 70 << 20
+    assert until(lambda: not any((server.data_dir / "uploads").iterdir()))
+    assert server.submit(QUICK)["status"] == "succeeded"
+
+
+# -- its own log -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["on a full disk", "in a pipe that nobody reads any more"])
+def test_a_log_that_cannot_be_written_stops_nothing(make_server: Maker, lost: str) -> None:
+    """Requests are answered, runs end, and upkeep goes on: every one of them has something to say."""
+    reading, writing = os.pipe()
+    settings = {"AIRLOCK_WORKERS": "1", "AIRLOCK_SWEEP_SECONDS": "0.3", "AIRLOCK_KEEP_OUTPUTS_SECONDS": "0.2"}
+    with open("/dev/full", "wb") as full, open(writing, "wb") as pipe:
+        server = make_server(output=full if "disk" in lost else pipe, **settings)
+        os.close(reading)
+        runs = [server.submit(QUICK) for _ in range(3)]
+        batch = {"script": QUICK, "batch": {"datasets": ["none"]}}
+        refusals = [server.get("/nowhere"), server.post("/v1/batches", json=batch)]
+        removed = until(lambda: server.get(f"/v1/runs/{runs[-1]['id']}").json()["removed"] == ["outputs"], 20)
+
+    assert [run["status"] for run in runs] == ["succeeded"] * 3
+    assert [answer.status_code for answer in refusals] == [404, 404]
+    assert removed
+    assert server.log_path.read_bytes() == b""
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------

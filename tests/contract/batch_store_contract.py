@@ -24,7 +24,7 @@ def a_batch(batch_id: str = "bat_1", total: int | None = 3, parallel: int = 2, *
     template = Template(job=Job(), limits=Settings().limits(), environment="default", script_sha256="0" * 64)
     known = {"begun_at": NOW} if total is not None else {}
     fields = {"id": batch_id, "tenant_id": "ten_a", "template": template, "source": {"dataset": "d", "rows": 2}}
-    return Batch(**fields, parallel=parallel, total=total, created_at=NOW, **(known | more))
+    return Batch(**fields | {"parallel": parallel, "total": total, "created_at": NOW} | known | more)
 
 
 def some_items(count: int) -> list[Item]:
@@ -326,5 +326,19 @@ class BatchStoreContract:
         assert [one.id for one in batches.unfinished()] == ["bat_0", "bat_1", "bat_2"]
         batches.request_cancel("ten_a", "bat_1")
         batches.finish("bat_1", NOW)
-        assert [one.id for one in batches.expired(NOW + timedelta(seconds=1), 10)] == ["bat_1"]
+        assert batches.expired(NOW + timedelta(seconds=1), 10) == [("ten_a", "bat_1")]
         assert batches.expired(NOW, 10) == []
+
+    def test_a_page_of_large_ones_ends_early(self, batches):
+        """By the tables that were asked for, and the parameters: what is read at once is bounded by bytes."""
+        large = a_batch().template.model_copy(update={"job": Job(parameters={"p": "p" * (500 << 10)})})
+        source = {"datasets": ["d" * (400 << 10)]}
+        for n in range(3):
+            batch = a_batch(f"bat_{n}", template=large, source=source, created_at=NOW + timedelta(seconds=n))
+            batches.add(batch, [], [], None, 10)
+
+        page = batches.page("ten_a", 10)
+        rest = batches.page("ten_a", 10, page.before)
+
+        assert [[one.id for one in some.batches] for some in (page, rest)] == [["bat_2", "bat_1"], ["bat_0"]]
+        assert rest.before is None

@@ -176,5 +176,21 @@ class EndpointStoreContract:
             endpoints.put(an_endpoint(name), None, 9)
         endpoints.put(an_endpoint("d", "ten_b"), None, 9)
 
-        assert [one.name for one in endpoints.page("ten_a", 2)] == ["a", "b"]
-        assert [one.name for one in endpoints.page("ten_a", 2, "b")] == ["c"]
+        first, rest = endpoints.page("ten_a", 2), endpoints.page("ten_a", 2, "b")
+
+        assert [one.name for one in first.endpoints] == ["a", "b"]
+        assert [one.name for one in rest.endpoints] == ["c"]
+        assert (first.after, rest.after) == ("b", None)
+
+    def test_a_page_of_large_ones_ends_early(self, endpoints):
+        """By the names of their tables' columns: what is read at once is bounded by bytes."""
+        columns = tuple(Column(name="c" * 1000, type="int64") for _ in range(900))
+        for name in ("a", "b", "c"):
+            one = an_endpoint(name)
+            endpoints.put(one, None, 9)
+            endpoints.sign(one.id, Signature(version=1, run_id="run_1", inputs={1: columns}))
+
+        page = endpoints.page("ten_a", 9)
+
+        assert [one.name for one in page.endpoints] == ["a", "b"]
+        assert [one.name for one in endpoints.page("ten_a", 9, page.after).endpoints] == ["c"]

@@ -9,7 +9,7 @@ import pytest
 from tenant_store_contract import NOW, two_tenants
 
 from controller.config import Settings
-from controller.model import Job, Outcome, Part, Priority, Run, Status, Stored, TaskKind
+from controller.model import Job, Outcome, Part, Priority, Run, ScriptError, Status, Stored, TaskKind
 from controller.store.base import Added, Claim, Idempotent, RunFilter
 
 LOST = Outcome(status=Status.FAILED)
@@ -315,18 +315,36 @@ class StoreContract:
         store.grow("run_1", 100)
         moment = NOW + timedelta(seconds=2)
 
-        old = [run.id for run in store.expired(Part.OUTPUTS, moment, 10)]
+        old = store.expired(Part.OUTPUTS, moment, 10)
         total = store.stored_bytes()
         oldest = [run.id for run in store.oldest_stored("ten_a", 10)]
         store.mark_removed("run_1", [Part.OUTPUTS])
         store.mark_removed("run_1", [Part.LOG])
 
-        assert (old, oldest) == (["run_1"], ["run_1", "run_2"])
+        assert (old, oldest) == ([("ten_a", "run_1")], ["run_1", "run_2"])
         assert total == {"ten_a": 5 + 107 + 9 + 5 + 7 + 9 + 5}
         assert store.expired(Part.OUTPUTS, moment, 10) == []
         assert [run.id for run in store.expired(None, moment, 10)] == ["run_1"]
         assert store.run("ten_a", "run_1").removed == (Part.OUTPUTS, Part.LOG)
         assert store.stored_bytes() == {"ten_a": 5 + 5 + 7 + 9 + 5}
+
+    def test_a_page_of_large_ones_ends_early(self, store):
+        """By what runs were asked for and what came of them: what is read at once is bounded by bytes."""
+        large = Job(parameters={"p": "p" * (500 << 10)})
+        error = ScriptError(code="0085", type="ValueError", message="m" * (400 << 10))
+        for n in range(4):
+            store.add_run(a_run(f"run_{n}", after_seconds=n).model_copy(update={"job": large}), 10)
+            store.claim(f"run_{n}", CLAIM, NOW)
+            store.finish(f"run_{n}", 1, LOST.model_copy(update={"error": error}), NOW, NOTHING)
+
+        page = store.runs("ten_a", 10)
+        rest = store.runs("ten_a", 10, before=page.before)
+        alone = store.runs("ten_a", 1)
+
+        assert [[run.id for run in one.runs] for one in (page, rest, alone)] == [
+            ["run_3", "run_2"], ["run_1", "run_0"], ["run_3"]
+        ]
+        assert rest.before is None
 
     def test_known_runs_are_told_from_others(self, store):
         """However many are asked for."""

@@ -1,5 +1,6 @@
 """The log keeps its head and its tail, and says what it cut."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -162,14 +163,36 @@ def test_readers_are_told_when_there_is_more(tmp_path):
 
 
 def test_a_log_of_single_bytes_costs_little_memory(tmp_path):
-    """A script that writes byte by byte does not make an object for each in the tail."""
-    log = begun(tmp_path / "log", 1 << 16)
+    """A script that writes byte by byte, to one stream or to both in turn, does not make an object for each."""
+    path, log = tmp_path / "log", begun(tmp_path / "log", 1 << 16)
 
-    for _ in range(1 << 17):
-        log.write(STDOUT, b"x")
-
-    assert len(log._tail) < 32
+    tracemalloc.start()
+    for n in range(1 << 16):
+        log.write(STDOUT if n % 2 else STDERR, b"x")
+    for _ in range(1 << 15):
+        log.write(STDOUT, b"y")
+    for n in range(1 << 15):
+        log.write(STDERR if n % 2 else STDOUT, b"z")
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     log.close()
+
+    kept = [(stream, data) for stream, data in read_frames(path) if stream != REMARK]
+    assert highest < 16 << 15
+    assert kept == [(STDERR, b"x"), (STDOUT, b"x")] * (1 << 14) + [(STDOUT, b"z"), (STDERR, b"z")] * (1 << 14)
+
+
+def test_the_tail_of_one_stream_is_joined_and_cut_within_a_frame(tmp_path):
+    """Small writes share a frame, of which the oldest bytes go first."""
+    path, log = tmp_path / "log", begun(tmp_path / "log", 20000)
+
+    for n in range(30000):
+        log.write(STDOUT, bytes([n % 251]))
+    log.close()
+
+    frames = [data for stream, data in read_frames(path) if stream == STDOUT][10000:]
+    assert b"".join(frames) == bytes(n % 251 for n in range(20000, 30000))
+    assert len(frames) <= 4
 
 
 def test_a_missing_log_reads_as_empty(tmp_path):

@@ -11,22 +11,17 @@ import pytest
 from controller import workspace
 from controller.errors import StorageFailed
 from controller.model import Format
-from controller.workspace import Workspaces
+from controller.workspace import Workspace, Workspaces
 
 
 def test_a_file_with_all_its_links_goes_on_as_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ext4 allows 65,000 links to a file: those that there are keep it, and the next ones share a copy in its place."""
     source = tmp_path / "result.arrow"
     source.write_bytes(b"table")
-    before, link, full = source.stat().st_ino, os.link, [source.stat().st_ino]
+    before = source.stat().st_ino
+    os.link(source, tmp_path / "held")
+    no_more_links(monkeypatch, source)
 
-    def limited(target: Path, name: Path) -> None:
-        if os.stat(target).st_ino in full:
-            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
-        link(target, name)
-
-    link(source, tmp_path / "held")
-    monkeypatch.setattr(workspace.os, "link", limited)
     with Workspaces(tmp_path / "data").stage() as staging:
         staging.link("dataframe1", source)
         staging.link("dataframe2", source)
@@ -37,6 +32,60 @@ def test_a_file_with_all_its_links_goes_on_as_a_copy(tmp_path: Path, monkeypatch
     assert inodes == {source.stat().st_ino} != {before}
     assert content == b"table"
     assert source.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_moment_beside_a_run_needs_no_link_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion of a table that has all its links works on a copy, as does the next one."""
+    run = finished(Workspaces(tmp_path), "run_1")
+    table = run.root / "result.arrow"
+    no_more_links(monkeypatch, table)
+
+    with run.aside(b"{}", {"dataframe1": table}) as inner:
+        content = (inner.input_dir / "dataframe1").read_bytes()
+
+    assert content == table.read_bytes() == b"table"
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_results_that_cannot_all_be_linked_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them or none: what was linked goes again, so that another execution finds nothing of them."""
+    workspaces = Workspaces(tmp_path)
+    first, second = finished(workspaces, "run_1"), workspaces.of("run_2")
+    second.root.mkdir()
+
+    missing = first.link_results(second, {"result.arrow", "images"})
+    unknown = workspaces.of("run_0").link_results(second, set())
+    with monkeypatch.context() as patch:
+        no_more_links(patch, first.root / "result.arrow")
+        full = first.link_results(second, {"result.arrow"})
+    left = list(second.root.iterdir())
+
+    assert (missing, unknown, full, left) == (False, False, False, [])
+    assert first.link_results(second, {"result.arrow"})
+    assert {path.name for path in second.root.iterdir()} == {"log", "result.arrow"}
+
+
+def finished(workspaces: Workspaces, run_id: str) -> Workspace:
+    """A run with a table and a log."""
+    run = workspaces.of(run_id)
+    run.root.mkdir()
+    for name, data in (("log", b""), ("result.arrow", b"table"), ("receipt.json", b"{}")):
+        (run.root / name).write_bytes(data)
+    return run
+
+
+def no_more_links(monkeypatch: pytest.MonkeyPatch, source: Path) -> None:
+    """This file has as many as it may have; a copy of it has not."""
+    link, full = os.link, source.stat().st_ino
+
+    def limited(target: Path, name: Path) -> None:
+        if os.stat(target).st_ino == full:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        link(target, name)
+
+    monkeypatch.setattr(workspace.os, "link", limited)
 
 
 def test_a_file_that_was_deleted_cannot_be_linked(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import requests
+from callers import add_tenant
+from endpoint_calls import keep, publish
 
 from tests.running import RunningServer, until
 
@@ -57,8 +59,8 @@ def test_requests_that_never_come_to_their_end_are_hung_up_on(make_server: Calla
 
 
 def test_followers_have_a_bound_and_those_that_are_gone_make_room(make_server: Callable[..., RunningServer]) -> None:
-    """Half of the threads may wait; one more is told so, until another has left."""
-    server = make_server(AIRLOCK_THREADS="8", AIRLOCK_WORKERS="1")
+    """A quarter of the threads may wait for one tenant; one more is told so, until another has left."""
+    server = make_server(AIRLOCK_THREADS="16", AIRLOCK_WORKERS="1")
     run = server.post("/v1/runs", files={"script": SLEEPER}).json()
     log = f"/v1/runs/{run['id']}/log"
     assert until(lambda: "asleep" in server.get(log).text, 30)
@@ -79,9 +81,55 @@ def test_followers_have_a_bound_and_those_that_are_gone_make_room(make_server: C
     assert room
 
 
+def test_one_tenants_followers_take_nothing_from_another(make_server: Callable[..., RunningServer]) -> None:
+    """As many as it may have wait for one tenant: the other's calls are answered, and its waits are waits."""
+    server = make_server(AIRLOCK_THREADS="8", AIRLOCK_WORKERS="2")
+    other = add_tenant(server, "other")
+    keep(other, "double")
+    endpoint = publish(other, "double")
+    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
+    log = f"/v1/runs/{run['id']}/log"
+    assert until(lambda: "asleep" in server.get(log).text, 30)
+
+    followers = [server.get(f"{log}?follow=1", stream=True) for _ in range(3)]
+    call = endpoint.call([{"n": 1, "x": 0.5}])
+    waited = other.submit(QUICK, wait=30)
+    own = [server.get(f"/v1/runs/{run['id']}?wait=30").elapsed.total_seconds() for _ in range(2)]
+
+    server.post(f"/v1/runs/{run['id']}/cancel")
+    assert [follower.status_code for follower in followers] == [200, 200, 503]
+    assert followers[-1].json()["code"] == "busy"
+    assert (call.status_code, call.json()) == (200, [{"n": 2, "x": 1.0}])
+    assert waited["status"] == "succeeded"
+    assert max(own) < 5
+    for one in followers:
+        one.close()
+
+
+def test_calls_of_a_tenant_whose_requests_wait_already_are_told_so(make_server: Callable[..., RunningServer]) -> None:
+    """By the name of what is wrong, whether the run has begun or not; and none of them goes on."""
+    server = make_server(AIRLOCK_THREADS="8", AIRLOCK_WORKERS="2")
+    keep(server, "double")
+    endpoint = publish(server, "double")
+    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
+    log = f"/v1/runs/{run['id']}/log"
+    assert until(lambda: "asleep" in server.get(log).text, 30)
+    followers = [server.get(f"{log}?follow=1", stream=True) for _ in range(2)]
+
+    calls = [endpoint.call({"dataframe1": {"records": [{"n": 1}]}, "parameters": {"sleep": 20}}) for _ in range(5)]
+
+    for one in followers:
+        one.close()
+    server.post(f"/v1/runs/{run['id']}/cancel")
+    assert {(call.status_code, call.json()["code"]) for call in calls} == {(503, "busy")}
+    for call in calls:
+        ended = server.get(f"/v1/runs/{call.headers['Airlock-Run-Id']}?wait=15").json()
+        assert ended["status"] == "cancelled"
+
+
 def test_a_wait_ends_when_its_client_has_gone(make_server: Callable[..., RunningServer]) -> None:
     """It holds its place for a second or two, not for five minutes."""
-    server = make_server(AIRLOCK_THREADS="4", AIRLOCK_WORKERS="1")
+    server = make_server(AIRLOCK_THREADS="8", AIRLOCK_WORKERS="1")
     run = server.post("/v1/runs", files={"script": SLEEPER}).json()
     head = f"GET /v1/runs/{run['id']}?wait=300 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {server.key}\r\n\r\n"
     with connections(server, 2, head.encode()):

@@ -37,7 +37,7 @@ def resident_bytes(server: RunningServer) -> int:
 
 def test_readers_that_stand_still_hold_no_memory_and_are_hung_up_on(make_server: Callable[..., RunningServer]) -> None:
     """Twenty megabytes pass them by: the run and another reader go on; after a minute their places are free."""
-    server = make_server(AIRLOCK_THREADS="8", AIRLOCK_LOG_BYTES=str(64 * MIB))
+    server = make_server(AIRLOCK_THREADS="16", AIRLOCK_LOG_BYTES=str(64 * MIB))
     run = server.submit(HEAD + "    time.sleep(2)\n" + FLOOD + "    time.sleep(150)\n", wait=0, timeout_seconds=170)
     log = f"/v1/runs/{run['id']}/log"
     assert until(lambda: "begun" in server.get(log).text, 30)

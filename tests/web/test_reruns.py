@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.running import RunningServer
 
 SCRIPT = """
@@ -60,6 +62,19 @@ def test_a_rerun_needs_nothing_of_the_first_run_any_more(server):
     second = server.get(f"/v1/runs/{second['id']}?wait=60").json()
     assert [second["status"], third["status"]] == ["succeeded", "succeeded"]
     assert server.post(f"/v1/runs/{first['id']}/rerun").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["script.py", "dataframe1", "bundle.zip"])
+def test_a_rerun_needs_every_input(server, name):
+    """Where one is gone, as while retention removes them, it is refused, and nothing of it is kept."""
+    first = submitted(server)
+    (server.data_dir / "runs" / first["id"] / "in" / name).unlink()
+    before = set((server.data_dir / "runs").iterdir())
+
+    answer = server.post(f"/v1/runs/{first['id']}/rerun")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "inputs_removed")
+    assert set((server.data_dir / "runs").iterdir()) == before
 
 
 def test_another_tenants_run_cannot_be_repeated(server, make_tenant):

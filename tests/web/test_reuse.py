@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,6 +98,44 @@ def test_a_failed_run_is_done_again(make_tenant: Any) -> None:
     runs = [tenant.submit("def azureml_main():\n    1 / 0\n", reuse=True) for _ in range(2)]
 
     assert [(run["status"], run["reused_from"]) for run in runs] == [("failed", None)] * 2
+
+
+@pytest.mark.parametrize("gone", [["result.arrow"], ["result.arrow", "result.csv", "log"]], ids=["table", "all"])
+def test_a_result_whose_files_are_gone_is_made_anew(first: tuple[RunningServer, Any], gone: list[str]) -> None:
+    """As where retention takes them in that very moment: nothing of the earlier run is kept, and the script runs."""
+    tenant, run = first
+    directory = tenant.data_dir / "runs" / run["id"]
+    (directory / "result.csv").write_bytes(b"stale")
+    for name in gone:
+        (directory / name).unlink()
+
+    again = tenant.submit(RANDOM, files=TABLE, reuse=True)
+
+    assert (again["status"], again["reused_from"]) == ("succeeded", None)
+    assert len(numbers(tenant, again)) == 3
+    assert "stale" not in tenant.get(f"/v1/runs/{again['id']}/output", headers={"Accept": "text/csv"}).text
+    assert tenant.submit(RANDOM, files=TABLE, reuse=True)["reused_from"] == again["id"]
+
+
+def test_a_result_with_all_its_links_is_made_anew(first: tuple[RunningServer, Any]) -> None:
+    """A file system bounds how many runs may share a file (ext4: 65,000); the next run has one of its own."""
+    tenant, run = first
+    table = tenant.data_dir / "runs" / run["id"] / "result.arrow"
+    links = tenant.data_dir / "links"
+    links.mkdir()
+    with suppress(OSError):  # where there is no such bound, it is reused
+        for n in range(70_000):
+            os.link(table, links / str(n))
+    bounded = table.stat().st_nlink < 70_000
+
+    again, third = (tenant.submit(RANDOM, files=TABLE, reuse=True) for _ in range(2))
+    csv = tenant.get(f"/v1/runs/{run['id']}/output", headers={"Accept": "text/csv"})
+    shutil.rmtree(links)
+
+    assert [one["status"] for one in (again, third)] == ["succeeded"] * 2
+    assert [one["reused_from"] for one in (again, third)] == ([None, again["id"]] if bounded else [run["id"]] * 2)
+    assert csv.status_code == 200
+    assert csv.text.startswith('"r"')
 
 
 def test_either_run_may_be_deleted(first: tuple[RunningServer, Any]) -> None:
