@@ -273,7 +273,7 @@ class TableShape(Word):
     """How large a table is, and its columns."""
 
     rows: Annotated[int, Field(ge=0, le=LARGEST)]
-    columns: tuple[Column, ...]
+    columns: Annotated[tuple[Column, ...], Field(fail_fast=True)]
 
 
 class InputTable(TableShape):

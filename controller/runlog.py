@@ -10,6 +10,7 @@ in a log, an attempt and an offset, means the same bytes for ever.
 
 from __future__ import annotations
 
+import codecs
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -111,6 +112,18 @@ class RunLog:
                 frames = frames[os.write(self._fd, frames) :]
         except OSError:
             self.broken = True
+
+
+def read_text(path: Path) -> Iterator[str]:
+    """A log in pieces, as UTF-8, whatever the script printed: each stream by itself, as a character may be cut by what
+    the other one says."""
+    decoders: dict[int, codecs.IncrementalDecoder] = {}
+    for stream, data in read_frames(path):
+        if stream not in decoders:
+            decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+        yield decoders[stream].decode(data)
+    for stream in sorted(decoders):
+        yield decoders[stream].decode(b"", final=True)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ permissive modes inside it (a sandbox runs under a uid of its own) are for the m
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -156,6 +157,18 @@ class Workspace:
     @property
     def receipt(self) -> Path:
         return self.root / RECEIPT
+
+    @contextmanager
+    def alone(self, *, wait: bool = True) -> Iterator[None]:
+        """The run's directory, locked, in all processes: what is made of a run later, a receipt or another format, is
+        made once. FileNotFoundError; BlockingIOError when somebody else has it and we would not wait.
+        """
+        directory = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            yield
+        finally:
+            os.close(directory)
 
     def result(self, port: int, format: Format) -> Path:
         return self.root / (_stem(port) + format.suffix)

@@ -93,12 +93,17 @@ def _described(document: Mapping[str, Any], signer: PublicKey) -> list[str]:
     ended = " ".join(str(document[name]) for name in ("status", "reason") if document[name])
     lines = [
         f"unchanged since it was signed by the key {signer.key_id}",
-        safe_text(f"{document['run_id']}: {ended}, {document['finished_at']}"),
-        safe_text(f"environment {environment['name']} {environment['digest'] or '(no image was used)'}"),
+        _one_line(f"{document['run_id']}: {ended}, {document['finished_at']}"),
+        _one_line(f"environment {environment['name']} {environment['digest'] or '(no image was used)'}"),
     ]
     if document["reused_from"]:
-        lines.append(safe_text(f"its result is that of {document['reused_from']}"))
+        lines.append(_one_line(f"its result is that of {document['reused_from']}"))
     return lines
+
+
+def _one_line(text: str) -> str:
+    """Whoever signed it must not be able to add lines to ours."""
+    return safe_text(text).replace("\n", "\\n")
 
 
 def _compared(document: Mapping[str, Any], files: Files) -> list[str]:
@@ -121,7 +126,7 @@ def _compared(document: Mapping[str, Any], files: Files) -> list[str]:
         found = _sha256(file)
         if found not in named:
             raise Difference(f"output: {file} is none that the receipt names; its SHA-256 is {found}")
-        lines.append(safe_text(f"output: {file} is {named[found]}"))
+        lines.append(_one_line(f"output: {file} is {named[found]}"))
     return lines
 
 

@@ -39,8 +39,11 @@ def parse_events(chunks: Iterable[bytes]) -> Iterator[Event]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    rest = b""
+    rest = bytearray()
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, begun = chunk.split(b"\n")  # a line may be long, and arrive byte by byte
         for line in lines:
-            yield line.removesuffix(b"\r").decode("utf-8", "replace")
+            rest += line
+            yield rest.removesuffix(b"\r").decode("utf-8", "replace")
+            rest.clear()
+        rest += begun

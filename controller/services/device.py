@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 
 from controller.model import Run, Status
-from controller.runlog import read_frames
+from controller.runlog import read_text
 from controller.services.backend import Backend
 
 TEXT, GRAPHICS = "Standard Output", "Graphics"
@@ -60,8 +60,7 @@ def page(backend: Backend, run: Run) -> Iterator[bytes]:
 
 def _console(backend: Backend, run: Run) -> str:
     """Everything that was printed, in the order in which it came; the last line says that a run was a good one."""
-    frames = read_frames(backend.workspaces.of(run.id).log)
-    text = b"".join(data for _, data in frames).decode("utf-8", "replace").replace("\r\n", "\n")
+    text = "".join(read_text(backend.workspaces.of(run.id).log)).replace("\r\n", "\n")
     if run.status is not Status.SUCCEEDED:
         return text
     return text + ("" if not text or text.endswith("\n") else "\n") + _OK + "\n"

@@ -25,6 +25,8 @@ NO_ENDPOINT = "there is no endpoint with this name"
 NO_KEY = "this is not a live key of this endpoint"
 USAGE_DAYS = 90
 SAMPLE_SECONDS = 120.0
+SIGNATURE_COLUMNS = 2000
+"""Of a table, at most: each call reads all of them before it is known whose it is."""
 
 
 def publish(
@@ -98,6 +100,10 @@ def _signature(run: Run, version: int) -> Signature:
     if outcome is None:
         return Signature(version=version, run_id=run.id, error=f"it had not ended after {SAMPLE_SECONDS:g} seconds")
     tables = {1: outcome.output, 2: outcome.output2}
+    widest = max((len(table.columns) for table in (*outcome.inputs, *tables.values()) if table), default=0)
+    if widest > SIGNATURE_COLUMNS:
+        detail = f"a table of it has {widest} columns; up to {SIGNATURE_COLUMNS} are told and compared"
+        return Signature(version=version, run_id=run.id, error=detail)
     return Signature(
         version=version,
         run_id=run.id,

@@ -234,7 +234,8 @@ def convert(
     ConversionFailed when the table cannot be written so, EngineError when the sandbox could not be had.
     """
     job = Job(task=TaskKind.CONVERT, inputs=(source,), output_formats=(target,))
-    with backend.conversions:
+    # One of those who ask for the same has it made; the others find it.
+    with backend.workspaces.of(run.id).alone(), backend.conversions:
         if path.exists():
             return path
         with aside(backend, run, job, {source.file: data}) as (outcome, outputs):

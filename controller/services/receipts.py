@@ -6,8 +6,6 @@ it when the run has ended and whoever waited has been told; where there is none 
 
 from __future__ import annotations
 
-import codecs
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -20,7 +18,7 @@ import structlog
 
 from controller.errors import AirlockError, Conflict, NotFound
 from controller.model import Environment, Format, Outcome, Run, Status, StoredImage, TaskKind
-from controller.runlog import read_frames
+from controller.runlog import read_text
 from controller.services.backend import Backend, now, waiting
 from controller.services.receipt_document import (
     FileHash,
@@ -52,7 +50,7 @@ def receipt(backend: Backend, run: Run) -> bytes:
     workspace = backend.workspaces.of(run.id)
     try:
         if (made := _kept(workspace)) is None:
-            with waiting(backend, run.tenant_id), _alone(workspace, wait=True), backend.notary.places:
+            with waiting(backend, run.tenant_id), workspace.alone(), backend.notary.places:
                 made = _made(backend, run, workspace)
         with suppress(OSError):  # a disk that fails is no reason to keep it back
             sync(workspace.root)  # only now, since for most receipts nobody asks: its name must not get lost any more
@@ -71,24 +69,12 @@ def make_ahead(backend: Backend, run: Run) -> None:
         return
     try:
         # BlockingIOError: somebody has asked meanwhile and it is being made. FileNotFoundError: deleted meanwhile.
-        with suppress(BlockingIOError, FileNotFoundError), _alone(workspace, wait=False):
+        with suppress(BlockingIOError, FileNotFoundError), workspace.alone(wait=False):
             _made(backend, run, workspace)
     except (AirlockError, OSError) as e:
         _log.warning("receipt_not_made", run_id=run.id, error=str(e))
     except Exception:  # noqa: BLE001 - a fault of ours in an extra must not end the thread with its queue
         _log.exception("receipt_not_made", run_id=run.id)
-
-
-@contextmanager
-def _alone(workspace: Workspace, *, wait: bool) -> Iterator[None]:
-    """The run's directory, locked: one receipt of a run is made at a time, in all processes. FileNotFoundError;
-    BlockingIOError when another is at it and we would not wait."""
-    directory = os.open(workspace.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(directory)
 
 
 def _kept(workspace: Workspace) -> bytes | None:
@@ -209,18 +195,8 @@ def _image(image: StoredImage, workspace: Workspace) -> ReceiptImage:
 
 
 def _log_hash(workspace: Workspace) -> FileHash:
-    return _hash(_log_text(workspace)) if workspace.log.exists() else _GONE
-
-
-def _log_text(workspace: Workspace) -> Iterator[bytes]:
-    """The log as GET /v1/runs/{id}/log gives it: UTF-8, whatever the script printed."""
-    decoders: dict[int, codecs.IncrementalDecoder] = {}
-    for stream, data in read_frames(workspace.log):
-        if stream not in decoders:
-            decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
-        yield decoders[stream].decode(data).encode()
-    for stream in sorted(decoders):
-        yield decoders[stream].decode(b"", final=True).encode()
+    """As GET /v1/runs/{id}/log gives it."""
+    return _hash(text.encode() for text in read_text(workspace.log)) if workspace.log.exists() else _GONE
 
 
 def _input_hash(path: str) -> FileHash:

@@ -43,18 +43,20 @@ class ReportedError(ScriptError):
 
 
 class Report(Word):
-    """/out/report.json of the file contract."""
+    """/out/report.json of the file contract. A script can write one that is wrong in a million places: the first is
+    enough.
+    """
 
     version: Literal[CONTRACT_VERSION]  # type: ignore[valid-type]
     outcome: Literal["succeeded", "failed"]
     reason: Literal["script_error", "bad_input", "output_limit"] | None = None
     error: ReportedError | None = None
-    warnings: Annotated[tuple[RunWarning, ...], Field(max_length=1000)] = ()
-    inputs: Annotated[tuple[InputTable, ...], Field(max_length=2)] = ()
+    warnings: Annotated[tuple[RunWarning, ...], Field(max_length=1000, fail_fast=True)] = ()
+    inputs: Annotated[tuple[InputTable, ...], Field(max_length=2, fail_fast=True)] = ()
     output: TableShape | None = None
     output2: TableShape | None = None
     files: dict[str, int] = {}
-    images: tuple[StoredImage, ...] = ()
+    images: Annotated[tuple[StoredImage, ...], Field(fail_fast=True)] = ()
     timings: dict[str, float] = {}
 
 

@@ -52,7 +52,7 @@ class Signature(Word):
     """Of the script that ran."""
     run_id: str
     error: str | None = None
-    """Why the sample run failed; then there are no outputs."""
+    """Why there are no outputs: the sample run failed, or has too many columns."""
 
 
 class EndpointKey(NamedTuple):

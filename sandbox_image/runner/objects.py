@@ -53,6 +53,8 @@ def from_objects(values: Objects, name: str, nested: bool, notes: Notes) -> Any:
     settle = _RULES.get(found)
     if settle is not None:
         return settle(values, name, notes)
+    if (numbers := _numbers_of_two_kinds(values, name, notes)) is not None:
+        return numbers
     _refuse_strange_cells(values, name, nested)
     present = [value for value in values if value is not None]
     if any(isinstance(value, kinds.HOLDERS) for value in present):
@@ -142,6 +144,24 @@ def _complex(values: Objects, name: str, notes: Notes) -> Any:
         note_long(name, "complex256", notes)
     whole = np.array([complex("nan") if value is None else complex(value) for value in values], np.complex128)
     return kinds.complex_column(whole)
+
+
+def _numbers_of_two_kinds(values: Objects, name: str, notes: Notes) -> Any | None:
+    """Decimals with integers, or complex numbers with real ones, where one type holds them exactly; else None."""
+    present = [value for value in values if value is not None]
+    if any(isinstance(value, bool | np.bool_ | np.longdouble | np.clongdouble) for value in present):
+        return None
+    if all(isinstance(value, decimal.Decimal | int | np.integer) for value in present):
+        exact = [decimal.Decimal(int(value)) if isinstance(value, int | np.integer) else value for value in values]
+        try:
+            return pa.array(exact)
+        except _FAILS:
+            return None
+    if all(isinstance(value, complex | float | int | np.number) for value in present):
+        whole = [int(value) for value in present if isinstance(value, int | np.integer)]
+        if all(abs(value) <= 2**53 for value in whole):
+            return _complex(values, name, notes)
+    return None
 
 
 def _integers(values: Objects, name: str, notes: Notes) -> Any:

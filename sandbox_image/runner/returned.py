@@ -121,6 +121,8 @@ def _of_another_library(value: Any) -> Table | None:
             import pyarrow.interchange
 
             return pyarrow.interchange.from_dataframe(value)
+    except MemoryError:
+        raise  # its error has a code of its own
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ScriptRefused(f"azureml_main returned a {type_name(value)} that gives no table: {reason}") from error

@@ -143,6 +143,21 @@ def test_a_changed_receipt_is_refused(desk: Desk, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_who_signs_adds_no_lines_to_what_is_said(desk: Desk, tmp_path: Path) -> None:
+    """Without a key the words of a receipt are anybody's: one that looks like a line of ours stays within its own."""
+    document = json.loads(desk["receipt.json"].read_bytes())
+    del document["signature"]
+    forged = document | {"finished_at": "now\nscript: job.py is the one", "reused_from": "run_1\nbundle: b.zip"}
+    file = tmp_path / "forged.json"
+    file.write_bytes(SigningKey(Ed25519PrivateKey.generate()).signed(forged))
+
+    done = airlock("verify", file)
+
+    assert done.returncode == 0
+    first = [line.split()[0] for line in done.stdout.splitlines()]
+    assert first == ["unchanged", f"{document['run_id']}:", "environment", "its"]
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
     [

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from controller.config import Settings
 from controller.engines.base import Ended, SandboxResult
 from controller.model import Format, Reason, Status, Usage
-from controller.services.report import judge, read_report
+from controller.services.report import Report, judge, read_report
 from controller.workspace import IMAGES, REPORT, RESULT, Outputs, output_file
 
 ARROW = b"ARROW1\0\0table ARROW1"
@@ -129,6 +130,24 @@ def test_a_report_that_does_not_keep_the_contract_is_none(outputs, data):
     put(outputs, REPORT, data)
 
     assert read_report(outputs) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"images": [' + "{}," * 300_000 + "{}]",
+        '"warnings": [' + "0," * 500_000 + "0]",
+        '"inputs": [' + "0," * 500_000 + "0]",
+        '"output": {"rows": 1, "columns": [' + "{}," * 300_000 + "{}]}",
+    ],
+    ids=["images", "warnings", "inputs", "columns"],
+)
+def test_a_report_that_is_wrong_in_a_million_places_is_told_one_of_them(fields):
+    """Each fault would be an object of its own, made while nobody else has the interpreter."""
+    with pytest.raises(ValidationError) as refused:
+        Report.model_validate_json(f'{{"version": 3, "outcome": "failed", {fields}}}')
+
+    assert refused.value.error_count() <= 5  # of the first one
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.runlog import BEGUN, END, REMARK, START, STDERR, STDOUT, LogReader, Position, RunLog, read_frames
+from controller.runlog import (
+    BEGUN,
+    END,
+    REMARK,
+    START,
+    STDERR,
+    STDOUT,
+    LogReader,
+    Position,
+    RunLog,
+    read_frames,
+    read_text,
+)
 
 
 def begun(path: Path, limit: int, attempt: int = 1) -> RunLog:
@@ -193,6 +205,15 @@ def test_the_tail_of_one_stream_is_joined_and_cut_within_a_frame(tmp_path):
     frames = [data for stream, data in read_frames(path) if stream == STDOUT][10000:]
     assert b"".join(frames) == bytes(n % 251 for n in range(20000, 30000))
     assert len(frames) <= 4
+
+
+def test_a_character_that_the_other_stream_cuts_is_whole_in_the_text(tmp_path):
+    """Each stream is decoded by itself; what is no character is one that says so."""
+    pieces = (STDOUT, b"caf\xc3"), (STDERR, b"warning\n"), (STDOUT, b"\xa9\n"), (STDERR, b"\xff\xc3")
+
+    write(tmp_path / "log", 1000, *pieces)
+
+    assert "".join(read_text(tmp_path / "log")) == "cafwarning\né\n\ufffd\ufffd"
 
 
 def test_a_missing_log_reads_as_empty(tmp_path):

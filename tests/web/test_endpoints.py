@@ -259,6 +259,19 @@ def test_a_sample_that_fails_is_told_and_the_endpoint_is_published(make_tenant):
     assert endpoint.call([{"y": 1}]).json() == [{"y": 1}]
 
 
+def test_a_table_with_too_many_columns_has_no_signature(make_tenant):
+    """Each call would read all their names before it is known whose it is; the endpoint says so, and works."""
+    tenant = make_tenant()
+    keep(tenant, "wide", "import pandas as pd\ndef azureml_main(a):\n    return pd.DataFrame([range(2001)])\n")
+
+    endpoint = publish(tenant, "wide", strict=True)
+
+    sample = endpoint.document["sample"]
+    assert sample["error"] == "a table of it has 2001 columns; up to 2000 are told and compared"
+    assert sample["outputs"] == {}
+    assert len(endpoint.call(ROWS).json()[0]) == 2001
+
+
 def test_of_two_that_change_it_at_once_one_is_told(make_tenant):
     """With If-Match, or If-None-Match; without them the last one counts."""
     tenant = make_tenant()

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import requests
+from hosting import new_tenant
 from wire import refused
 
 from tests.running import until
@@ -160,6 +161,26 @@ def test_an_etag_saves_the_second_transfer(server: RunningServer, output: str) -
     assert other.status_code == 200
     assert continued.status_code == 206
     assert stale.status_code == 200
+
+
+def test_a_format_that_many_ask_for_at_once_is_made_once(server: RunningServer) -> None:
+    """And counted once, in what the tenant has stored."""
+    _, mine = new_tenant(server, "asks for the same")
+    run = mine.submit("import pandas as pd\ndef azureml_main():\n    return pd.DataFrame({'x': range(1000)})")
+    before = mine.get("/v1/usage").json()["stored_bytes"]
+
+    def ask(_: int) -> requests.Response:
+        return requests.get(
+            f"{server.url}/v1/runs/{run['id']}/output",
+            headers={"Authorization": f"Bearer {mine.key}", "Accept": "text/csv"},
+            timeout=60,
+        )
+
+    with ThreadPoolExecutor(8) as asking:
+        answers = list(asking.map(ask, range(8)))
+
+    assert {(answer.status_code, len(answer.content)) for answer in answers} == {(200, len(answers[0].content))}
+    assert mine.get("/v1/usage").json()["stored_bytes"] - before == len(answers[0].content)
 
 
 @pytest.mark.parametrize(

@@ -151,12 +151,19 @@ def _objects() -> list[ReturnedCase]:
         case("int and bool", 1, True, expected=["1", "True"]),
         case("text and int", "x", 1, expected=["x", "1"]),
         case("complex", 1 + 2j, None, expected=[{"real": 1.0, "imag": 2.0}, None]),
+        case("complex, int and float", 1 + 2j, 3, 0.5, None, expected=[
+            {"real": 1.0, "imag": 2.0}, {"real": 3.0, "imag": 0.0}, {"real": 0.5, "imag": 0.0}, None
+        ]),
+        case("complex and int beyond 2^53", 1j, 2**53 + 1, expected=["1j", str(2**53 + 1)]),
         case("bytes, bytearray, memoryview", b"x", bytearray(b"y"), memoryview(b"z"), expected=[b"x", b"y", b"z"]),
         case("Decimal", *decimals("0.10", "12345678901234567890.05", None)),
         case("Decimal, 76 digits", *decimals("9" * 76)),
         case("Decimal, 77 digits", *decimals("9" * 77), expected=["9" * 77]),
         case("Decimal, infinite", *decimals("Infinity", "1"), expected=["Infinity", "1"]),
-        case("Decimal and int", *decimals("1.5"), 2, expected=["1.5", "2"]),
+        case("Decimal and int", *decimals("1.5"), 2, None, expected=decimals("1.5", "2.0", None)),
+        case("Decimal and int, 77 digits", *decimals("1"), 10**76, expected=["1", str(10**76)]),
+        case("Decimal and float", *decimals("1.5"), 2.5, expected=["1.5", "2.5"]),
+        case("Decimal and bool", *decimals("1.5"), True, expected=["1.5", "True"]),
         case("datetime", MOMENT, pd.NaT, expected=[MOMENT_NS, None]),
         case("datetime, of every year", dt.datetime.min, dt.datetime.max, expected=[
             -62_135_596_800 * 10**9, (253_402_300_800 * 10**6 - 1) * MICROSECOND

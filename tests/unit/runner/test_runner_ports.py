@@ -361,6 +361,17 @@ def test_2_13_the_older_protocol_and_columns(noted: Noted) -> None:
     assert only_table(_Column(), CLASSIC, noted).to_pydict() == {"score": [1, 2]}
 
 
+def test_2_13_a_table_for_which_there_is_no_memory(noted: Noted) -> None:
+    """2.13: it is told as that, and not as a table that is none."""
+
+    class Large:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        only_table((Large(),), CLASSIC, noted)
+
+
 def test_2_13_a_table_that_breaks_its_promise(noted: Noted) -> None:
     """2.13: what claims to be a table and gives none is refused by type, with its own reason."""
     with pytest.raises(ScriptRefused, match="_Broken that gives no table: RuntimeError: closed"):
