@@ -28,7 +28,8 @@ TOKEN_SECONDS = 86_400
 
 
 def submit(backend: Backend, endpoint: Endpoint) -> Response:
-    """The id of the job, as a JSON string. Nothing is executed before it is started."""
+    """The id of the job, as a JSON string. Nothing is executed before it is started; EndpointOff."""
+    calls.require_on(endpoint)
     document = parse_object(Body(request, backend.settings.max_json_bytes, "name datasets instead").read_all())
     if unknown := [name for name in document if name not in _FIELDS]:
         raise bad("InputParseError", f"{unknown[0][:100]!r} is no part of a job; these are {', '.join(_FIELDS)}")

@@ -269,6 +269,28 @@ def test_jobs_that_nobody_starts_are_bounded(small: RunningServer) -> None:
     job(endpoint, {})
 
 
+def test_an_endpoint_that_is_switched_off_takes_and_starts_no_job(double):
+    """What was accepted before can still be looked at, cancelled, and started when it is on again."""
+    ready(double.server, "numbers", b"n,x\n1,0.5\n")
+    body = {"Input": reference("numbers")}
+    first, second = job(double, body), job(double, body)
+    switch = lambda on: double.server.request(  # noqa: E731
+        "PUT", "/v1/endpoints/double", json={"script": "double", "enabled": on}
+    )
+
+    assert switch(False).status_code == 200
+    taken = double.request("POST", f"{double.base}/jobs", data=b"this is not read")
+    started = on_job(double, first, "POST", "/start")
+
+    failed(taken, 503, "NoMoreResources", "ServiceUnavailable", "switched off")
+    failed(started, 503, "NoMoreResources", "ServiceUnavailable", "switched off")
+    assert on_job(double, first).json()["StatusCode"] == "NotStarted"
+    assert on_job(double, second, "DELETE").status_code == 204
+    assert switch(True).status_code == 200
+    assert on_job(double, first, "POST", "/start").status_code == 204
+    assert ended(double, first)["StatusCode"] == "Finished"
+
+
 def test_a_job_is_cancelled_wherever_it_stands(double):
     """Before it is started, and while it runs."""
     ready(double.server, "numbers", b"n,x\n1,0.5\n")
