@@ -97,7 +97,11 @@ def _lives_anew(key: Key, moment: datetime) -> datetime | None:
 
 
 def revoke(backend: Backend, caller: Caller, tenant_id: str, key_id: str) -> Key:
-    """From now on the key proves nothing; twice is once. NotFound; Conflict `last_admin_key`."""
+    """From now on the key proves nothing; twice is once. NotFound; Conflict `last_admin_key`; Forbidden for the key of
+    an operator, unless an operator asks: its tenant may have others who administer no more than the tenant."""
+    if "admin" in get(backend, tenant_id, key_id).scopes and "admin" not in caller.scopes:
+        message = "your key does not hold the scope 'admin', so it cannot revoke a key that does"
+        raise Forbidden(message, code="scope_not_held")
     key = backend.tenants.revoke(tenant_id, key_id, entry(caller, "key.revoke", key_id, tenant=tenant_id))
     if key is None:
         raise NotFound(NO_KEY)
