@@ -130,7 +130,7 @@ class Tenants(Protocol):
         """From now on it proves nothing; one that is revoked already stays as it is. None when there is none.
 
         Conflict for the last live key with the scope `admin` of a tenant that is not suspended: nobody could make
-        another one.
+        another one. Keys that were rotated, or end within a day, are none that is left.
         """
 
     def rotate(self, key: Key, successor: Key, expires_at: datetime, entry: Entry) -> bool:

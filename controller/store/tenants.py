@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -41,6 +41,7 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
+_ABOUT_TO_END = timedelta(days=1)
 _ONE = Statement(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
 _SHARES = Statement(
     select(tenants, usage_days.c.run_seconds)
@@ -282,10 +283,12 @@ def _live(at: datetime) -> Any:
 
 
 def _another_admin(db: Connection, key_id: str, at: datetime) -> bool:
-    """Whether a key is left with which the server can be administered."""
+    """Whether a key is left with which the server can be administered: not one that was rotated, or ends within a day,
+    for after that nobody could."""
     works = tenants.c.suspended_at.is_(None) & tenants.c.deleting_at.is_(None)
+    works &= api_keys.c.replaced_by.is_(None) & _live(at + _ABOUT_TO_END)
     query = select(api_keys.c.scopes).join(tenants, tenants.c.id == api_keys.c.tenant_id)
-    found = db.execute(query.where(works, _live(at), api_keys.c.id != key_id)).scalars()
+    found = db.execute(query.where(works, api_keys.c.id != key_id)).scalars()
     return any("admin" in scopes for scopes in found)
 
 

@@ -149,6 +149,18 @@ class TenantStoreContract:
         tenants.suspend("ten_b", None, an_entry())
         assert tenants.revoke("ten_a", "mine", an_entry()).revoked_at == NOW
 
+    def test_a_key_that_is_about_to_end_is_no_operators_last(self, tenants):
+        """One that was rotated lives on for its grace, and one that ends within a day no longer: then nobody is left."""
+        tenants.add_key(old := a_key("old", scopes=("admin",)), 9, an_entry())
+        tenants.add_key(a_key("ends", scopes=("admin",), expires_at=NOW + timedelta(hours=23)), 9, an_entry())
+        assert tenants.rotate(old, a_key("new", scopes=("admin",)), NOW + timedelta(days=30), an_entry())
+
+        with pytest.raises(Conflict, match="last key"):
+            tenants.revoke("ten_a", "new", an_entry())
+        assert tenants.revoke("ten_a", "old", an_entry()).revoked_at == NOW
+        tenants.add_key(a_key("stays", scopes=("admin",), expires_at=NOW + timedelta(hours=25)), 9, an_entry())
+        assert tenants.revoke("ten_a", "new", an_entry()).revoked_at == NOW
+
     def test_of_many_rotations_of_a_key_exactly_one_succeeds(self, tenants):
         """Eight threads at once."""
         tenants.add_key(a_key("k"), 9, an_entry())
