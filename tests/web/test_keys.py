@@ -146,7 +146,7 @@ def test_the_last_use_of_a_key_is_known(tenant: RunningServer) -> None:
 
 
 def test_the_number_of_live_keys_is_bounded(make_server: Callable[..., RunningServer]) -> None:
-    """429 with the limit; a revoked one makes room."""
+    """429 with the limit; a revoked one makes room; rotations pass the limit by one."""
     server = make_server("keys", AIRLOCK_MAX_KEYS="2", AIRLOCK_WARM_CONTAINERS="0")
     second = call(server, "POST", "/v1/keys", RUN, 201)
 
@@ -154,7 +154,12 @@ def test_the_number_of_live_keys_is_bounded(make_server: Callable[..., RunningSe
     call(server, "DELETE", f"/v1/keys/{second['id']}", status=204)
 
     assert (problem["limit"], problem["quota"]) == (2, "keys")
-    call(server, "POST", "/v1/keys", RUN, 201)
+    third = call(server, "POST", "/v1/keys", RUN, 201)
+    fourth = call(server, "POST", f"/v1/keys/{third['id']}/rotate", None, 201)
+    problem = refused(server.post(f"/v1/keys/{fourth['id']}/rotate"), 429, "too_many_keys", "rotated")
+    assert (problem["limit"], problem["used"]) == (2, 3)
+    call(server, "DELETE", f"/v1/keys/{third['id']}", status=204)
+    call(server, "POST", f"/v1/keys/{fourth['id']}/rotate", None, 201)
     refused(server.request("DELETE", f"/v1/keys/{server.key.split('_')[1]}"), 409, "last_admin_key")
 
 
