@@ -121,7 +121,7 @@ class Server:
         )
         self.backend.metrics.measure(lambda: tally.measurements(self.backend))
         self._closing = threading.Event()
-        self._calendar = upkeep.Calendar()
+        self._calendar = upkeep.Calendar(self.backend.state)
         self.web: Flask = create_web(self.backend, _pepper(settings))
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jwt
@@ -91,7 +91,7 @@ class _Keys:
     def __init__(self, issuer: str, clock: Callable[[], float]) -> None:
         self._issuer = issuer
         self._clock = clock
-        self._lock = threading.Lock()
+        self._fetching = threading.Lock()
         self._keys: dict[str | None, Any] = {}
         self._fetched = float("-inf")
         self._tried = float("-inf")
@@ -99,29 +99,52 @@ class _Keys:
     def of(self, header: dict[str, Any]) -> Any:
         """The key that a token's header names. Unauthorized, LoginUnavailable."""
         key_id = header.get("kid")
-        with self._lock:
-            moment = self._clock()
-            stale = moment - self._fetched > KEEP_SECONDS
-            if (stale or key_id not in self._keys) and moment - self._tried > AGAIN_SECONDS:
-                self._tried = moment
-                self._fetch(moment)
-            if not self._keys:
-                raise LoginUnavailable("the issuer of logins did not give its keys: try again in a minute")
-            if key_id not in self._keys:
-                raise Unauthorized("the login's token is signed by a key that its issuer does not publish")
-            return self._keys[key_id]
+        # One asks the issuer, however slow that is; whoever has a key that is known does not wait for it.
+        if self._due(key_id) and self._fetching.acquire(blocking=key_id not in self._keys):
+            try:
+                if self._due(key_id):  # nobody else did meanwhile
+                    self._fetch()
+            finally:
+                self._fetching.release()
+        keys = self._keys
+        if not keys:
+            raise LoginUnavailable("the issuer of logins did not give its keys: try again in a minute")
+        if key_id not in keys:
+            raise Unauthorized("the login's token is signed by a key that its issuer does not publish")
+        return keys[key_id]
 
-    def _fetch(self, moment: float) -> None:
+    def _due(self, key_id: str | None) -> bool:
+        moment = self._clock()
+        stale = moment - self._fetched > KEEP_SECONDS
+        return (stale or key_id not in self._keys) and moment - self._tried > AGAIN_SECONDS
+
+    def _fetch(self) -> None:
         """Take the issuer's keys; those that there are stay when that fails."""
+        moment = self._clock()
         try:
             about = _document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
             if about.get("issuer") != self._issuer:
                 raise ValueError("it calls itself something else")
-            found = _document(str(about["jwks_uri"]))["keys"]
-            keys = {one.get("kid"): jwt.PyJWK(one).key for one in found if one.get("use", "sig") == "sig"}
-        except (requests.RequestException, jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
+            keys = _usable(_document(str(about["jwks_uri"]))["keys"])
+        except (requests.RequestException, ValueError, KeyError, TypeError):
             return
-        self._keys, self._fetched = keys, moment
+        finally:
+            self._tried = moment
+        if keys:
+            self._keys, self._fetched = keys, moment
+
+
+def _usable(published: Iterable[Any]) -> dict[str | None, Any]:
+    """The keys that signatures can be checked with, by their ids: an issuer may publish others beside them, of kinds
+    that are not known here."""
+    keys: dict[str | None, Any] = {}
+    for one in published:
+        try:
+            if one.get("use", "sig") == "sig":
+                keys[one.get("kid")] = jwt.PyJWK(one).key
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return keys
 
 
 def _document(url: str) -> dict[str, Any]:

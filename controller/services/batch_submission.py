@@ -19,7 +19,7 @@ from controller.services.submission import ENVIRONMENT, Submission, first_of, ne
 from controller.services.tenants import new_id
 from controller.store.base import Added, Idempotent
 from controller.store.batch_store import Batch, Item, Template
-from controller.workspace import Staging
+from controller.workspace import BUNDLE, SCRIPT, Staging
 
 Name = tuple[str, int | None]
 """A dataset's name, and its version if a certain one is asked for."""
@@ -74,12 +74,14 @@ def submit(
     if wanted.parameter is not None and wanted.parameter in model.job.parameters:
         refuse("batch.parameter", f"{wanted.parameter!r} is a parameter of the script already")
     tables = _Tables(backend, caller, wanted)
-    batch = _batch(batch_id, model, wanted, tables)
+    # Before the tables are linked there, which are the datasets'; a stored script's files are the script's.
+    own_bytes = staging.input_bytes((SCRIPT, BUNDLE) if model.script else ())
+    batch = _batch(batch_id, model, wanted, tables, own_bytes)
     added = _store(backend, share, staging, batch, tables, idempotent)
     if added is Added.KEY_TAKEN and idempotent is not None:  # by a request of the same moment
         return get(backend, caller, first_of(backend, idempotent) or ""), False
     if added in (Added.STORAGE_SPENT, Added.SECONDS_SPENT, Added.NO_TENANT):
-        raise quotas.refusal(backend, model, share, added)
+        raise quotas.refusal(backend, model.model_copy(update={"input_bytes": batch.own_bytes}), share, added)
     if added is not Added.ADDED:
         limit = backend.settings.max_batches
         raise TooManyRuns(
@@ -172,7 +174,7 @@ class _Tables:
         _check_count(backend, "batch.rows", self.total or 0)
 
 
-def _batch(batch_id: str, model: Run, wanted: BatchSubmission, tables: _Tables) -> Batch:
+def _batch(batch_id: str, model: Run, wanted: BatchSubmission, tables: _Tables, own_bytes: int) -> Batch:
     moment = now()
     use = tables.first.use if wanted.source.is_cut else None
     inputs = [Input(port=1, format=Format.ARROW, reading=Reading(columns=wanted.columns), dataset=use)]
@@ -197,6 +199,7 @@ def _batch(batch_id: str, model: Run, wanted: BatchSubmission, tables: _Tables) 
         group_run_id=new_id("run") if wanted.source.column is not None else None,
         created_at=moment,
         begun_at=moment if tables.total is not None else None,
+        own_bytes=own_bytes,
     )
 
 

@@ -23,10 +23,15 @@ OFF = "the endpoint is switched off: its owner can switch it on again"
 @contextmanager
 def place(backend: Backend, endpoint: Endpoint) -> Iterator[None]:
     """A place among the endpoint's calls, before anything of the request is read. Throttled, EndpointOff."""
-    if not endpoint.config.enabled:
-        raise EndpointOff(OFF)
+    require_on(endpoint)
     with backend.traffic.call(endpoint):
         yield
+
+
+def require_on(endpoint: Endpoint) -> None:
+    """EndpointOff when its owner has switched it off: nothing new is executed then, by whichever interface."""
+    if not endpoint.config.enabled:
+        raise EndpointOff(OFF)
 
 
 def call(

@@ -10,7 +10,7 @@ from controller.errors import Conflict, NotFound, TooManyRuns
 from controller.model import Format, Priority, Run, Status
 from controller.services import endpoints, runs
 from controller.services.backend import Backend, now
-from controller.services.calls import caller_of
+from controller.services.calls import caller_of, require_on
 from controller.services.submission import Wanted, submit
 from controller.services.tenants import new_id
 from controller.store.endpoint_store import Endpoint, Job
@@ -76,7 +76,8 @@ _STATES = {
 
 
 def start(backend: Backend, endpoint: Endpoint, job: Job) -> None:
-    """Have it executed. Conflict `cannot_start` when it was started or cancelled before. As `submit`, too."""
+    """Have it executed. Conflict `cannot_start` when it was started or cancelled before; EndpointOff; as `submit`."""
+    require_on(endpoint)
     found = state(job, run_of(backend, job))
     if found is not State.NOT_STARTED:
         raise _cannot_start(found)

@@ -13,7 +13,7 @@ from controller.services.audit import entry
 from controller.services.backend import Backend, now
 from controller.services.key_text import mint
 from controller.services.tenants import KEY, key_of
-from controller.store.tenant_store import Key, KeyPage, Tenants
+from controller.store.tenant_store import Key, KeyPage, Rotated, Tenants
 
 NO_KEY = "there is no API key with this id"
 USED_SECONDS = 60.0
@@ -55,15 +55,19 @@ def create(
     key = key_of(minted, tenant_id, name, scopes, done.at, expires_at)
     limit = backend.settings.max_keys
     if not backend.tenants.add_key(key, limit, done.model_copy(update={"subject": key.id})):
-        raise QuotaSpent(
-            f"{limit} keys of this tenant are live, which is the limit: revoke one first",
-            code="too_many_keys",
-            quota="keys",
-            limit=limit,
-            value=1,
-            used=limit,
-        )
+        raise _too_many(limit, "which is the limit: revoke one first", limit)
     return key, minted.text
+
+
+def _too_many(limit: int, why: str, used: int) -> QuotaSpent:
+    return QuotaSpent(
+        f"{used} keys of this tenant are live, {why}",
+        code="too_many_keys",
+        quota="keys",
+        limit=limit,
+        value=1,
+        used=used,
+    )
 
 
 def rotate(
@@ -72,7 +76,7 @@ def rotate(
     """A new key in the place of this one, which lives on for a while: both prove the same. The new one and its secret.
 
     A key that was to end lives as long anew as it did before. NotFound; Conflict when it was rotated or revoked, or has
-    expired; Forbidden as of `create`.
+    expired; Forbidden as of `create`; QuotaSpent when another rotated key still fills the one place above the limit.
     """
     key = get(backend, tenant_id, key_id)
     _check(caller, tenant_id, key.scopes)
@@ -81,7 +85,11 @@ def rotate(
     minted = mint(KEY, pepper)
     successor = key_of(minted, tenant_id, key.name, key.scopes, done.at, _lives_anew(key, done.at))
     done = done.model_copy(update={"details": done.details | {"successor": successor.id}})
-    if not backend.tenants.rotate(key, successor, done.at + timedelta(seconds=grace), done):
+    limit = backend.settings.max_keys
+    rotated = backend.tenants.rotate(key, successor, done.at + timedelta(seconds=grace), limit, done)
+    if rotated is Rotated.FULL:
+        raise _too_many(limit, "one above the limit: revoke one that was rotated, or wait for its end", limit + 1)
+    if rotated is Rotated.ENDED:
         raise Conflict("the key was rotated or revoked before, or has expired: make another one", code="key_ended")
     return successor, minted.text
 
@@ -97,7 +105,11 @@ def _lives_anew(key: Key, moment: datetime) -> datetime | None:
 
 
 def revoke(backend: Backend, caller: Caller, tenant_id: str, key_id: str) -> Key:
-    """From now on the key proves nothing; twice is once. NotFound; Conflict `last_admin_key`."""
+    """From now on the key proves nothing; twice is once. NotFound; Conflict `last_admin_key`; Forbidden for the key of
+    an operator, unless an operator asks: its tenant may have others who administer no more than the tenant."""
+    if "admin" in get(backend, tenant_id, key_id).scopes and "admin" not in caller.scopes:
+        message = "your key does not hold the scope 'admin', so it cannot revoke a key that does"
+        raise Forbidden(message, code="scope_not_held")
     key = backend.tenants.revoke(tenant_id, key_id, entry(caller, "key.revoke", key_id, tenant=tenant_id))
     if key is None:
         raise NotFound(NO_KEY)

@@ -15,12 +15,17 @@ from controller.services.execution import LONGEST_PAUSE_SECONDS
 from controller.services.report import engine_failed
 from controller.services.tidying import tidy
 from controller.store.base import Which
+from controller.store.state_store import State
 
 _log = structlog.get_logger(__name__)
 _LOST = engine_failed("the server was stopped while it ran, and it may not be begun again")
 _AT_ONCE = 500
 _JUMP_SECONDS = 600.0
 _PAUSE_SECONDS = 86_400.0
+_OFF_SECONDS = 7 * 86_400.0
+"""A server that was off for longer may as well have a wrong clock; if it really was, it tidies a day later."""
+_NOTE_SECONDS = 60.0
+_CLOCK = "clock"
 
 
 def look_after_tenants(backend: Backend) -> None:
@@ -81,20 +86,38 @@ def _delay(run: Waiting, moment: datetime) -> float:
 
 
 class Calendar:
-    """The wall clock, watched: what is removed by age must not all be removed because the clock was set wrongly."""
+    """The wall clock, watched: what is removed by age must not all be removed because the clock was set wrongly.
 
-    def __init__(self) -> None:
+    It may be wrong already when the server starts. So what it showed last is kept, and what is left of a pause.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._offset = time.time() - time.monotonic()
         self._doubtful_until = 0.0
+        self._noted = float("-inf")
+        if (kept := state.get(_CLOCK)) is not None:
+            self._doubtful_until = time.monotonic() + min(kept["pause_seconds"], _PAUSE_SECONDS)
+            ahead = time.time() - kept["seen"]
+            if not -_JUMP_SECONDS <= ahead <= _OFF_SECONDS:
+                self._doubt(ahead)
 
     def moment(self) -> datetime | None:
-        """The time; None for a day after the clock has jumped."""
+        """The time; None for a day after the clock has jumped. StoreError: what it shows could not be kept."""
         offset, moment = time.time() - time.monotonic(), time.monotonic()
-        if abs(offset - self._offset) > _JUMP_SECONDS:
-            _log.warning("clock_jumped", seconds=round(offset - self._offset), removal_paused_seconds=_PAUSE_SECONDS)
-            self._doubtful_until = moment + _PAUSE_SECONDS
-        self._offset = offset
+        jump, self._offset = offset - self._offset, offset
+        if abs(jump) > _JUMP_SECONDS:
+            self._doubt(jump)
+        if moment - self._noted >= _NOTE_SECONDS:
+            left = max(0.0, self._doubtful_until - moment)
+            self._state.note(_CLOCK, {"seen": time.time(), "pause_seconds": left}, now())
+            self._noted = moment
         return None if moment < self._doubtful_until else datetime.now(UTC)
+
+    def _doubt(self, seconds: float) -> None:
+        _log.warning("clock_jumped", seconds=round(seconds), removal_paused_seconds=_PAUSE_SECONDS)
+        self._doubtful_until = time.monotonic() + _PAUSE_SECONDS
+        self._noted = float("-inf")  # a restart in the next minute must know of it
 
 
 def remove_old(backend: Backend, calendar: Calendar) -> None:

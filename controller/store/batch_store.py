@@ -72,6 +72,8 @@ class Batch(Word):
     begun_at: datetime | None = None
     """When its items were known, or were begun again: the rate counts from here."""
     finished_at: datetime | None = None
+    own_bytes: int = 0
+    """Of the files that are nobody else's: a script and a bundle that came with it."""
 
     @property
     def status(self) -> BatchStatus:

@@ -40,6 +40,7 @@ from controller.store.batch_store import (
 )
 from controller.store.database import Database
 from controller.store.rows import FINAL, first_rows, insert_run, key_taken, run_of, weight
+from controller.store.shares import out_of
 from controller.store.statements import Hand
 from controller.store.tables import batch_datasets, batch_items, batches, idempotency_keys, runs
 
@@ -78,6 +79,9 @@ class SqlBatches:
             mine = select(func.count()).select_from(batches).where(batches.c.tenant_id == batch.tenant_id, _UNFINISHED)
             if max_batches is not None and (db.execute(mine).scalar() or 0) >= max_batches:
                 return Added.QUEUE_FULL
+            # The items ask again when they begin; but nothing is accepted that could not have begun now.
+            if (refused := out_of(Hand.of(db), batch.tenant_id, batch.own_bytes, batch.created_at, quotas)) is not None:
+                return refused
             if group_run is not None:
                 added = insert_run(Hand.of(db), group_run, max_queued, None, quotas)
                 if added is not Added.ADDED:

@@ -133,7 +133,8 @@ class Endpoints(Protocol):
         """Add an endpoint (expected 0: there is none of this name), or change it: `expected` is the revision that is
         replaced, None any. Its id, keys and creation stay; what it was goes to `previous` when the script changes.
 
-        NO_SCRIPT when the script that it names is not there at this moment.
+        NO_SCRIPT when the script that it names is not there at this moment. What is so already keeps its revision, and
+        is not written down again.
         """
 
     def sign(self, endpoint_id: str, signature: Signature) -> None:

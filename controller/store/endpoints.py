@@ -45,6 +45,8 @@ class SqlEndpoints:
                 return Changed.UNEXPECTED
             if version_of(db, endpoint.tenant_id, endpoint.script) is None:
                 return Changed.NO_SCRIPT
+            if before is not None and (before.script, before.config) == (endpoint.script, endpoint.config):
+                return Changed.DONE
             if before is not None:
                 db.execute(update(endpoints).where(this).values(_change(before, endpoint)))
                 trail.note(db, entry)

@@ -134,7 +134,8 @@ class Scripts(Protocol):
         """The tags of a name, and the version that each is on."""
 
     def tag(self, tenant_id: str, name: str, tag: str, version: int, entry: Entry | None = None) -> bool:
-        """Put a tag on this version, wherever it was before; False when there is no such version."""
+        """Put a tag on this version, wherever it was before; False when there is no such version. One that is there
+        already is not written down again."""
 
     def untag(self, tenant_id: str, name: str, tag: str, entry: Entry | None = None) -> Removed:
         """`gone` has the tag; nothing is gone when there is no such tag, or it is used."""

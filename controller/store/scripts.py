@@ -143,7 +143,10 @@ class SqlScripts:
             version_id = db.execute(select(script_versions.c.id).where(this)).scalar()
             if version_id is None:
                 return False
-            db.execute(delete(script_tags).where(_tag(tenant_id, Named(name=name, tag=tag))))
+            there = _tag(tenant_id, Named(name=name, tag=tag))
+            if db.execute(select(script_tags.c.version_id).where(there)).scalar() == version_id:
+                return True
+            db.execute(delete(script_tags).where(there))
             db.execute(insert(script_tags).values(tenant_id=tenant_id, name=name, tag=tag, version_id=version_id))
             trail.note(db, entry)
             return True

@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, bindparam, func, insert, select, update
 from controller.model import Outcome, Quotas, Run, Status, TaskKind
 from controller.store.base import Added
 from controller.store.statements import Hand, Row, Statement
-from controller.store.tables import runs, script_versions, tenants, usage_days
+from controller.store.tables import batches, runs, script_versions, tenants, usage_days
 
 _ACCEPTS = Statement(
     select(tenants.c.id).where(tenants.c.id == bindparam("tenant_id"), tenants.c.deleting_at.is_(None))
@@ -34,7 +34,7 @@ _BYTES = runs.c.input_bytes + runs.c.output_bytes + runs.c.log_file_bytes
 _OF_SCRIPTS = script_versions.c.script_bytes + script_versions.c.bundle_bytes  # 0 of those that were deleted
 _KEPT = [
     Statement(select(func.sum(size).label("bytes")).where(table.c.tenant_id == bindparam("of_tenant")))
-    for table, size in ((runs, _BYTES), (script_versions, _OF_SCRIPTS))
+    for table, size in ((runs, _BYTES), (script_versions, _OF_SCRIPTS), (batches, batches.c.own_bytes))
 ]
 _COUNT = Statement(
     update(usage_days)
@@ -45,13 +45,19 @@ _COUNT = Statement(
 
 def refused(db: Hand, run: Run, quotas: Quotas) -> Added | None:
     """Why the tenant may not have this run; None when it may. Asked in the transaction that adds it."""
-    if db.first(_ACCEPTS, {"tenant_id": run.tenant_id}) is None:
+    begins = None if run.status.final else run.created_at
+    return out_of(db, run.tenant_id, run.input_bytes + run.output_bytes, begins, quotas)
+
+
+def out_of(db: Hand, tenant_id: str, more_bytes: int, begins: datetime | None, quotas: Quotas) -> Added | None:
+    """Likewise of anything that keeps so many bytes, and has something executed if it `begins`."""
+    if db.first(_ACCEPTS, {"tenant_id": tenant_id}) is None:
         return Added.NO_TENANT
     stored = quotas.stored_bytes
-    if stored is not None and stored_by(db, run.tenant_id) + run.input_bytes + run.output_bytes > stored:
+    if stored is not None and stored_by(db, tenant_id) + more_bytes > stored:
         return Added.STORAGE_SPENT
     seconds = quotas.run_seconds_per_day
-    if seconds is not None and not run.status.final and seconds_used(db, run.tenant_id, run.created_at) >= seconds:
+    if seconds is not None and begins is not None and seconds_used(db, tenant_id, begins) >= seconds:
         return Added.SECONDS_SPENT
     return None
 
@@ -70,7 +76,7 @@ def may_begin(db: Hand, run_id: str, defaults: Quotas, now: datetime) -> bool:
 
 
 def stored_by(db: Hand, tenant_id: str) -> int:
-    """The bytes of all files of a tenant's runs and datasets, by an index alone; and of its scripts."""
+    """The bytes of all files of a tenant's runs, datasets and batches, by an index alone; and of its scripts."""
     sums = (db.first(query, {"of_tenant": tenant_id}) for query in _KEPT)
     return sum(int(found["bytes"] or 0) for found in sums if found is not None)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from controller.store import trail
 from controller.store.audit_store import Entry
@@ -25,6 +26,14 @@ class SqlState:
 
     def put(self, name: str, value: dict[str, Any], entry: Entry) -> None:
         with self._writing() as db:
-            db.execute(delete(server_state).where(server_state.c.name == name))
-            db.execute(insert(server_state).values(name=name, value=value, changed_at=entry.at))
+            _set(db, name, value, entry.at)
             trail.append(db, entry)
+
+    def note(self, name: str, value: dict[str, Any], at: datetime) -> None:
+        with self._writing() as db:
+            _set(db, name, value, at)
+
+
+def _set(db: Connection, name: str, value: dict[str, Any], at: datetime) -> None:
+    db.execute(delete(server_state).where(server_state.c.name == name))
+    db.execute(insert(server_state).values(name=name, value=value, changed_at=at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Protocol
 
 from controller.store.audit_store import Entry
@@ -13,3 +14,6 @@ class State(Protocol):
 
     def put(self, name: str, value: dict[str, Any], entry: Entry) -> None:
         """Keep this value from now on, and write down who wanted it."""
+
+    def note(self, name: str, value: dict[str, Any], at: datetime) -> None:
+        """Keep a value that nobody wanted: what the server saw by itself."""

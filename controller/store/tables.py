@@ -279,7 +279,9 @@ batches = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("begun_at", UtcTime),  # or begun again
     Column("finished_at", UtcTime),
+    Column("own_bytes", BigInteger, nullable=False, server_default="0"),
     Index(None, "tenant_id", "created_at", "id"),
+    Index(None, "tenant_id", "own_bytes"),  # summed for the quota
     Index(None, "finished_at"),
 )
 

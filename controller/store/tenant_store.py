@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from controller.model import Quotas, Word
@@ -95,6 +96,14 @@ class Erased(NamedTuple):
     """Of versions of stored scripts."""
 
 
+class Rotated(StrEnum):
+    """What came of a rotation."""
+
+    DONE = "done"
+    ENDED = "ended"
+    FULL = "full"
+
+
 class Tenants(Protocol):
     def add(self, tenant: Tenant, entry: Entry) -> None:
         """Conflict when there is a tenant of this name."""
@@ -130,13 +139,14 @@ class Tenants(Protocol):
         """From now on it proves nothing; one that is revoked already stays as it is. None when there is none.
 
         Conflict for the last live key with the scope `admin` of a tenant that is not suspended: nobody could make
-        another one.
+        another one. Keys that were rotated, or end within a day, are none that is left.
         """
 
-    def rotate(self, key: Key, successor: Key, expires_at: datetime, entry: Entry) -> bool:
+    def rotate(self, key: Key, successor: Key, expires_at: datetime, max_live: int, entry: Entry) -> Rotated:
         """Add the successor, and let the key end at that moment, or when it would have ended anyway.
 
-        False, and nothing is done, when it was rotated or revoked before.
+        ENDED, and nothing is done, when it was rotated or revoked before; FULL when more than one key above `max_live`
+        would be live then: a tenant with all its keys can rotate them, one after the other.
         """
 
     def used(self, moments: Mapping[str, datetime]) -> None:

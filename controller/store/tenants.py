@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +34,7 @@ from controller.store.tenant_store import (
     InUse,
     Key,
     KeyPage,
+    Rotated,
     Tenant,
     TenantPage,
     UsageDay,
@@ -41,6 +42,7 @@ from controller.store.tenant_store import (
 )
 
 _TENANT = "its_"
+_ABOUT_TO_END = timedelta(days=1)
 _ONE = Statement(select(tenants).where(tenants.c.id == bindparam("tenant_id")))
 _SHARES = Statement(
     select(tenants, usage_days.c.run_seconds)
@@ -125,9 +127,8 @@ class SqlTenants:
             return bool(db.execute(select(exists(select(api_keys.c.id)))).scalar())
 
     def add_key(self, key: Key, max_live: int, entry: Entry) -> bool:
-        live = select(func.count()).where(api_keys.c.tenant_id == key.tenant_id, _live(entry.at))
         with self._writing() as db:
-            if (db.execute(live).scalar() or 0) >= max_live:
+            if _count_live(db, key.tenant_id, entry.at) >= max_live:
                 return False
             _insert_key(db, key)
             trail.append(db, entry)
@@ -164,17 +165,21 @@ class SqlTenants:
             trail.append(db, entry)
             return key.model_copy(update={"revoked_at": entry.at})
 
-    def rotate(self, key: Key, successor: Key, expires_at: datetime, entry: Entry) -> bool:
+    def rotate(self, key: Key, successor: Key, expires_at: datetime, max_live: int, entry: Entry) -> Rotated:
         this = (api_keys.c.id == key.id) & (api_keys.c.tenant_id == key.tenant_id)
         this &= api_keys.c.replaced_by.is_(None) & _live(entry.at)
         ends = min(expires_at, key.expires_at) if key.expires_at is not None else expires_at
         with self._writing() as db:
             changed = update(api_keys).where(this).values(expires_at=ends, replaced_by=successor.id)
-            if db.execute(changed).rowcount != 1:
-                return False
+            if not db.execute(select(exists(select(api_keys.c.id).where(this)))).scalar():
+                return Rotated.ENDED
+            stays = int(ends > entry.at)
+            if _count_live(db, key.tenant_id, entry.at) + stays > max_live + 1:
+                return Rotated.FULL
+            db.execute(changed)
             _insert_key(db, successor)
             trail.append(db, entry)
-            return True
+            return Rotated.DONE
 
     def used(self, moments: Mapping[str, datetime]) -> None:
         with self._writing() as db:
@@ -281,11 +286,17 @@ def _live(at: datetime) -> Any:
     return api_keys.c.revoked_at.is_(None) & or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > at)
 
 
+def _count_live(db: Connection, tenant_id: str, at: datetime) -> int:
+    return db.execute(select(func.count()).where(api_keys.c.tenant_id == tenant_id, _live(at))).scalar() or 0
+
+
 def _another_admin(db: Connection, key_id: str, at: datetime) -> bool:
-    """Whether a key is left with which the server can be administered."""
+    """Whether a key is left with which the server can be administered: not one that was rotated, or ends within a day,
+    for after that nobody could."""
     works = tenants.c.suspended_at.is_(None) & tenants.c.deleting_at.is_(None)
+    works &= api_keys.c.replaced_by.is_(None) & _live(at + _ABOUT_TO_END)
     query = select(api_keys.c.scopes).join(tenants, tenants.c.id == api_keys.c.tenant_id)
-    found = db.execute(query.where(works, _live(at), api_keys.c.id != key_id)).scalars()
+    found = db.execute(query.where(works, api_keys.c.id != key_id)).scalars()
     return any("admin" in scopes for scopes in found)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from controller.errors import AirlockError, NotFound, Unauthorized
-from controller.model import Format, Status
+from controller.model import Caller, Format, Status
 from controller.services import calls, datasets, jobs, runs, scripts
 from controller.services.backend import Backend
 from controller.store.endpoint_store import Endpoint, Job
+from controller.web import auth
 from controller.web.azureml_tables import bad, parameters_in, ports_in
 from controller.web.body import Body
 from controller.web.endpoint_documents import azure_path
@@ -28,7 +29,8 @@ TOKEN_SECONDS = 86_400
 
 
 def submit(backend: Backend, endpoint: Endpoint) -> Response:
-    """The id of the job, as a JSON string. Nothing is executed before it is started."""
+    """The id of the job, as a JSON string. Nothing is executed before it is started; EndpointOff."""
+    calls.require_on(endpoint)
     document = parse_object(Body(request, backend.settings.max_json_bytes, "name datasets instead").read_all())
     if unknown := [name for name in document if name not in _FIELDS]:
         raise bad("InputParseError", f"{unknown[0][:100]!r} is no part of a job; these are {', '.join(_FIELDS)}")
@@ -144,7 +146,8 @@ def _reference(endpoint: Endpoint, pepper: bytes, job: Job, name: str, output: d
 
 
 def result(backend: Backend, pepper: bytes, workspace: str, service: str, job_id: str, file: str) -> Response:
-    """A result's file, for whoever has its address. Unauthorized when the address is not one that was given."""
+    """A result's file, for whoever has its address. Unauthorized when the address is not one that was given;
+    TenantSuspended."""
     until, signature = request.args.get("se", ""), request.args.get("sig", "")
     named = until.isdecimal() and len(until) < 12 and signature.isascii()
     if not named or not hmac.compare_digest(signature, _signature(pepper, job_id, file, int(until))):
@@ -152,9 +155,13 @@ def result(backend: Backend, pepper: bytes, workspace: str, service: str, job_id
     if time.time() > int(until):
         raise Unauthorized("this address has expired: ask for the job's status to get another one")
     job = backend.endpoints.job(f"ept_{service}", job_id)
-    run = jobs.run_of(backend, job) if job else None
+    if job is None:
+        raise NotFound(jobs.NO_JOB)
+    # Nobody's key was presented: in its place the audit log has whose result it is.
+    auth.known_as(backend, Caller(tenant_id=job.tenant_id, key_id=job.endpoint_id, scopes=frozenset()))
+    run = jobs.run_of(backend, job)
     name, _, _ = file.partition(".")
-    if job is None or run is None or run.status is not Status.SUCCEEDED or name not in job.request["outputs"]:
+    if run is None or run.status is not Status.SUCCEEDED or name not in job.request["outputs"]:
         raise NotFound(jobs.NO_JOB)
     output = job.request["outputs"][name]
     format = _EXTENSIONS[output["suffix"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -334,3 +335,36 @@ def test_a_clock_that_jumps_costs_nothing(make_server: Maker, movable_clock: dic
     assert run_of(server, done["id"])["removed"] == []
     assert "lease_ended" not in server.log_path.read_text()
     move(movable_clock, 0)
+
+
+@pytest.mark.parametrize("days", [100, -1])
+def test_a_clock_that_is_wrong_at_a_start_costs_nothing(
+    make_server: Maker, movable_clock: dict[str, str], days: int
+) -> None:
+    """Months ahead or a day back: nothing is removed for its age, nor after another restart, when the jump is old."""
+    settings = {"AIRLOCK_SWEEP_SECONDS": "0.2", "AIRLOCK_WARM_CONTAINERS": "0", **movable_clock}
+    move(movable_clock, 0)
+    server = make_server(**settings)
+    done = run_of(server, accepted(server, QUICK))
+    assert until(lambda: seen_clock(server) is not None, 20)
+    server.stop()
+    assert "clock_jumped" not in server.log_path.read_text()
+
+    move(movable_clock, days * 86_400)
+    for _ in range(2):
+        server = make_server(key=server.key, **settings)
+        time.sleep(2)  # retention would have been at work ten times
+        assert run_of(server, done["id"])["removed"] == []
+        assert server.get(f"/v1/runs/{done['id']}/output").status_code == 200
+        server.stop()
+
+    assert server.log_path.read_text().count("clock_jumped") == 1
+    assert seen_clock(server)["pause_seconds"] > 80_000
+    move(movable_clock, 0)
+
+
+def seen_clock(server: RunningServer) -> Any:
+    """What the server keeps of the wall clock; None before it has looked."""
+    with closing(sqlite3.connect(server.data_dir / "airlock.db")) as other:
+        row = other.execute("SELECT value FROM server_state WHERE name = 'clock'").fetchone()
+    return json.loads(row[0]) if row else None

@@ -8,10 +8,23 @@ from datetime import timedelta
 
 import pytest
 from store_contract import CLAIM, NOTHING, NOW, a_run, idempotent
-from tenant_store_contract import two_tenants
+from tenant_store_contract import an_entry, two_tenants
 
 from controller.config import Settings
-from controller.model import DatasetUse, Job, Outcome, Priority, Reason, Run, ScriptError, Slice, Status, TaskKind
+from controller.model import (
+    DatasetUse,
+    Job,
+    Outcome,
+    Priority,
+    Quotas,
+    Reason,
+    Run,
+    ScriptError,
+    Slice,
+    Status,
+    TaskKind,
+    Usage,
+)
 from controller.store.base import Added
 from controller.store.batch_store import Batch, BatchStatus, Begun, Counts, Item, ItemStatus, Template
 
@@ -121,6 +134,25 @@ class BatchStoreContract:
         batches.finish("bat_1", NOW)
 
         assert batches.add(a_batch("bat_3"), [], [], None, 10, None, 2) is Added.ADDED
+
+    def test_every_batch_is_asked_for_by_its_tenants_quotas(self, batches, tenants, store):
+        """Bytes, its own among them, seconds of the day, and a tenant that there is; a refused one is not kept."""
+        bytes_left, seconds_left = Quotas(stored_bytes=100), Quotas(run_seconds_per_day=5)
+
+        def add(batch_id, quotas, **more):
+            return batches.add(a_batch(batch_id, **more), some_items(1), [], None, 10, None, None, quotas)
+
+        added = [add("bat_1", bytes_left, own_bytes=60), add("bat_2", bytes_left, own_bytes=41)]
+        stored = tenants.in_use("ten_a", NOW).stored_bytes
+        store.add_run(a_run("run_1"), 10)
+        self.end(store, "run_1", Outcome(status=Status.SUCCEEDED, usage=Usage(wall_seconds=6)))
+        added += [add("bat_2", seconds_left), add("bat_3", seconds_left, tenant_id="ten_b")]
+        tenants.begin_deletion("ten_b", an_entry())
+        added.append(add("bat_4", Quotas(), tenant_id="ten_b"))
+
+        assert added == [Added.ADDED, Added.STORAGE_SPENT, Added.SECONDS_SPENT, Added.ADDED, Added.NO_TENANT]
+        assert (stored, batches.batch("ten_a", "bat_1").own_bytes) == (60, 60)
+        assert batches.batch("ten_a", "bat_2") is batches.batch("ten_b", "bat_4") is None
 
     def test_items_become_known_once(self, batches):
         """And not of a batch that is to end."""

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 from script_store_contract import a_script
 from store_contract import NOW
-from tenant_store_contract import two_tenants
+from tenant_store_contract import an_entry, two_tenants
 
 from controller.model import Column
+from controller.store.audit import SqlAudit
 from controller.store.endpoint_store import Changed, Config, Ending, Endpoint, EndpointKey, Job, Signature, Tally
 from controller.store.script_store import Named
 
@@ -70,6 +71,18 @@ class EndpointStoreContract:
         assert (found.id, found.primary_id, found.signature) == (first.id, first.primary_id, signature)
         assert (found.script.version, found.previous, found.revision) == (1, Named(name="s"), 3)
         assert found.config.concurrency == 3
+
+    def test_what_changes_nothing_is_not_written_down(self, endpoints, database):
+        """Nor has it another revision; what is expected must hold all the same."""
+        wanted = [an_endpoint(), an_endpoint(), an_endpoint(config=Config(strict=True)), an_endpoint()]
+        for n, endpoint in enumerate(wanted):
+            assert endpoints.put(endpoint, None, 9, an_entry(f"put.{n}")) is Changed.DONE
+        assert endpoints.put(an_endpoint(), 9, 9, an_entry("put.9")) is Changed.UNEXPECTED
+
+        actions = [row.action for row in SqlAudit(database).rows()]
+
+        assert [action for action in actions if action.startswith("put.")] == ["put.0", "put.2", "put.3"]
+        assert endpoints.find("ten_a", "e").revision == 3
 
     def test_what_is_expected_must_hold(self, endpoints):
         """A revision; that it is not there; a script that is; a place for one more."""

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 from store_contract import NOW
-from tenant_store_contract import two_tenants
+from tenant_store_contract import an_entry, two_tenants
 
 from controller.model import Format, Input, Profile
+from controller.store.audit import SqlAudit
 from controller.store.script_store import Defaults, Named, Parameter, ParameterType, ScriptVersion
 
 
@@ -144,6 +145,18 @@ class ScriptStoreContract:
         assert scripts.untag("ten_a", "s", "good").gone == ("good",)
         assert scripts.untag("ten_a", "s", "good").gone == ()
         assert scripts.tags("ten_a", "t") == {"good": 1}
+
+    def test_a_tag_that_is_there_already_is_not_written_down_again(self, scripts, database):
+        """What changes nothing is no row of the audit log, so that nobody fills it so."""
+        for content in "12":
+            scripts.add(a_script(content=content), 99)
+        for n, version in enumerate((1, 1, 2, 2, 1)):
+            assert scripts.tag("ten_a", "s", "good", version, an_entry(f"tag.{n}"))
+
+        actions = [row.action for row in SqlAudit(database).rows()]
+
+        assert [action for action in actions if action.startswith("tag.")] == ["tag.0", "tag.2", "tag.4"]
+        assert scripts.tags("ten_a", "s") == {"good": 1}
 
     def test_two_puts_at_once_make_two_versions(self, scripts):
         """Each has a number of its own, and none is lost."""

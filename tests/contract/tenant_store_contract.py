@@ -12,7 +12,7 @@ from controller.errors import Conflict
 from controller.model import Outcome, Quotas, Status, Stored, Usage
 from controller.store.audit_store import AuditFilter, Entry
 from controller.store.base import Added, Claim
-from controller.store.tenant_store import Key, Tenant
+from controller.store.tenant_store import Key, Rotated, Tenant
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -149,6 +149,18 @@ class TenantStoreContract:
         tenants.suspend("ten_b", None, an_entry())
         assert tenants.revoke("ten_a", "mine", an_entry()).revoked_at == NOW
 
+    def test_a_key_that_is_about_to_end_is_no_operators_last(self, tenants):
+        """One that was rotated lives on for its grace only, and one that ends within a day no longer than that."""
+        tenants.add_key(old := a_key("old", scopes=("admin",)), 9, an_entry())
+        tenants.add_key(a_key("ends", scopes=("admin",), expires_at=NOW + timedelta(hours=23)), 9, an_entry())
+        tenants.rotate(old, a_key("new", scopes=("admin",)), NOW + timedelta(days=30), 9, an_entry())
+
+        with pytest.raises(Conflict, match="last key"):
+            tenants.revoke("ten_a", "new", an_entry())
+        assert tenants.revoke("ten_a", "old", an_entry()).revoked_at == NOW
+        tenants.add_key(a_key("stays", scopes=("admin",), expires_at=NOW + timedelta(hours=25)), 9, an_entry())
+        assert tenants.revoke("ten_a", "new", an_entry()).revoked_at == NOW
+
     def test_of_many_rotations_of_a_key_exactly_one_succeeds(self, tenants):
         """Eight threads at once."""
         tenants.add_key(a_key("k"), 9, an_entry())
@@ -156,7 +168,7 @@ class TenantStoreContract:
 
         def race(n):
             barrier.wait()
-            if tenants.rotate(a_key("k"), a_key(f"k{n}"), LATER, an_entry("rotate")):
+            if tenants.rotate(a_key("k"), a_key(f"k{n}"), LATER, 9, an_entry("rotate")) is Rotated.DONE:
                 won.append(f"k{n}")
 
         threads = [threading.Thread(target=race, args=(n,)) for n in range(8)]
@@ -170,6 +182,20 @@ class TenantStoreContract:
         assert tenants.key("ten_a", "k").replaced_by == won[0]
         assert tenants.key("ten_a", "k").expires_at == LATER
 
+    def test_rotations_pass_the_limit_by_one_key(self, tenants, actions):
+        """All of a tenant's keys can be rotated, one after the other; but not without end."""
+        for name in "ab":
+            tenants.add_key(a_key(name), 2, an_entry())
+
+        first = tenants.rotate(a_key("a"), a_key("a2"), LATER, 2, an_entry("rotate"))
+        full = tenants.rotate(a_key("b"), a_key("b2"), LATER, 2, an_entry("no"))
+        at_once = tenants.rotate(a_key("b"), a_key("b2"), NOW, 2, an_entry("rotate"))
+        again = tenants.rotate(a_key("a2"), a_key("a3"), LATER + timedelta(hours=1), 2, an_entry("rotate", LATER))
+
+        assert (first, full, at_once, again) == (Rotated.DONE, Rotated.FULL, Rotated.DONE, Rotated.DONE)
+        assert "no" not in actions()
+        assert tenants.key("ten_a", "b").expires_at == NOW
+
     def test_a_rotated_key_never_lives_longer_than_it_would_have(self, tenants):
         """The earlier end counts; a revoked one is not rotated."""
         soon = NOW + timedelta(seconds=1)
@@ -177,8 +203,8 @@ class TenantStoreContract:
         tenants.add_key(dead := a_key("dead"), 9, an_entry())
         tenants.revoke("ten_a", "dead", an_entry())
 
-        assert tenants.rotate(key, a_key("new"), LATER, an_entry())
-        assert not tenants.rotate(dead, a_key("newer"), LATER, an_entry())
+        assert tenants.rotate(key, a_key("new"), LATER, 9, an_entry()) is Rotated.DONE
+        assert tenants.rotate(dead, a_key("newer"), LATER, 9, an_entry()) is Rotated.ENDED
         assert tenants.key("ten_a", "k").expires_at == soon
 
     def test_uses_are_kept(self, tenants):
@@ -318,7 +344,7 @@ class TenantStoreContract:
             lambda: tenants.change("ten_a", "other", Quotas(cpus=1), an_entry()),
             lambda: tenants.suspend("ten_a", NOW, an_entry()),
             lambda: tenants.add_key(a_key("k2"), 9, an_entry()),
-            lambda: tenants.rotate(a_key("k"), a_key("k3"), LATER, an_entry()),
+            lambda: tenants.rotate(a_key("k"), a_key("k3"), LATER, 9, an_entry()),
             lambda: tenants.revoke("ten_a", "k", an_entry()),
             lambda: tenants.begin_deletion("ten_a", an_entry()),
         ]

@@ -113,7 +113,7 @@ class TestSqliteAudit(AuditStoreContract):
 
 
 def test_the_servers_own_values_are_kept(database, audit):
-    """The last one of each name, with its entry."""
+    """The last one of each name, with its entry; what nobody wanted has none."""
     state = SqlState(database)
     assert state.get("mode") is None
 
@@ -122,3 +122,6 @@ def test_the_servers_own_values_are_kept(database, audit):
 
     assert state.get("mode") == {"n": 1}
     assert [row.action for row in audit.rows()] == ["put.0", "put.1"]
+    state.note("mode", {"n": 2}, NOW)
+    assert state.get("mode") == {"n": 2}
+    assert len(list(audit.rows())) == 2

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import requests
+from endpoint_calls import keep
 from hosting import call, holder, new_tenant
 from wire import refused
 
@@ -58,6 +59,23 @@ def test_refused_attempts_are_on_record(server: RunningServer) -> None:
     assert rows[tried[2][0].headers["X-Request-Id"]]["key_id"] == mine.key.split("_")[1]
     assert rows[tried[0][0].headers["X-Request-Id"]]["key_id"] == ""
     assert stranger.split("_")[2] not in json.dumps(list(rows.values()))
+
+
+def test_what_changes_nothing_is_not_on_record(
+    server: RunningServer, make_tenant: Callable[..., RunningServer]
+) -> None:
+    """The same tag and the same publication again: the answer is the same, with the same ETag, and there is no row."""
+    tenant = make_tenant()
+    keep(tenant, "same", sample=None)
+    put = lambda path, body: tenant.request("PUT", path, json=body)  # noqa: E731
+    tagged = [put("/v1/scripts/same/tags/good", {"version": 1}) for _ in range(3)]
+    published = [put("/v1/endpoints/same", {"script": "same@good"}) for _ in range(3)]
+
+    rows = [row for row in newest(server) if row["details"].get("name") == "same"]
+
+    assert {answer.status_code for answer in (*tagged, *published)} <= {200, 201, 204}
+    assert len({answer.headers["ETag"] for answer in published}) == 1
+    assert sorted(row["action"] for row in rows) == ["endpoint.publish", "script.put", "script.tag"]
 
 
 def test_submitted_runs_are_not_rows_of_it(server: RunningServer) -> None:

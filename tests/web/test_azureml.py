@@ -269,6 +269,45 @@ def test_jobs_that_nobody_starts_are_bounded(small: RunningServer) -> None:
     job(endpoint, {})
 
 
+def test_a_suspended_tenants_results_have_no_address(server: RunningServer, double):
+    """Until it is let in again: the address that was given before is good for a day."""
+    ready(double.server, "numbers", b"n,x\n1,0.5\n")
+    id = job(double, {"Input": reference("numbers")})
+    on_job(double, id, "POST", "/start")
+    place = ended(double, id)["Results"]["output1"]
+    address = place["BaseLocation"] + place["RelativeLocation"] + place["SasBlobToken"]
+    tenant = f"/v1/admin/tenants/ten_{double.base.split('/')[2]}"
+
+    assert server.post(f"{tenant}/suspend").status_code == 200
+    refused = requests.get(address, timeout=60)
+    assert server.post(f"{tenant}/resume").status_code == 200
+
+    failed(refused, 403, "Forbidden", "Forbidden", "suspended")
+    assert requests.get(address, timeout=60).text == '"n","x"\n2,1.0\n'
+
+
+def test_an_endpoint_that_is_switched_off_takes_and_starts_no_job(double):
+    """What was accepted before can still be looked at, cancelled, and started when it is on again."""
+    ready(double.server, "numbers", b"n,x\n1,0.5\n")
+    body = {"Input": reference("numbers")}
+    first, second = job(double, body), job(double, body)
+    switch = lambda on: double.server.request(  # noqa: E731
+        "PUT", "/v1/endpoints/double", json={"script": "double", "enabled": on}
+    )
+
+    assert switch(False).status_code == 200
+    taken = double.request("POST", f"{double.base}/jobs", data=b"this is not read")
+    started = on_job(double, first, "POST", "/start")
+
+    failed(taken, 503, "NoMoreResources", "ServiceUnavailable", "switched off")
+    failed(started, 503, "NoMoreResources", "ServiceUnavailable", "switched off")
+    assert on_job(double, first).json()["StatusCode"] == "NotStarted"
+    assert on_job(double, second, "DELETE").status_code == 204
+    assert switch(True).status_code == 200
+    assert on_job(double, first, "POST", "/start").status_code == 204
+    assert ended(double, first)["StatusCode"] == "Finished"
+
+
 def test_a_job_is_cancelled_wherever_it_stands(double):
     """Before it is started, and while it runs."""
     ready(double.server, "numbers", b"n,x\n1,0.5\n")

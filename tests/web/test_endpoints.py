@@ -273,20 +273,20 @@ def test_a_table_with_too_many_columns_has_no_signature(make_tenant):
 
 
 def test_of_two_that_change_it_at_once_one_is_told(make_tenant):
-    """With If-Match, or If-None-Match; without them the last one counts."""
+    """With If-Match, or If-None-Match; without them the last one counts. What is so already is no change."""
     tenant = make_tenant()
     keep(tenant, "double", sample=None)
     publish(tenant, "double")
     tag = tenant.get("/v1/endpoints/double").headers["ETag"]
-    put = lambda headers: tenant.request(  # noqa: E731
-        "PUT", "/v1/endpoints/double", json={"script": "double"}, headers=headers
+    put = lambda headers, at_once=4: tenant.request(  # noqa: E731
+        "PUT", "/v1/endpoints/double", json={"script": "double", "concurrency": at_once}, headers=headers
     )
 
-    assert put({"If-Match": tag}).status_code == 200
+    assert put({"If-Match": tag}, 3).status_code == 200
     refused(put({"If-Match": tag}), 412, "precondition_failed")
     refused(put({"If-None-Match": "*"}), 412, "precondition_failed")
     refused(put({"If-Match": "x"}), 422, "invalid_request")
-    assert put({}).json()["revision"] == 3
+    assert [put({}).json()["revision"] for _ in range(2)] == [3, 3]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,22 @@ def test_a_key_gives_no_scope_that_its_maker_does_not_hold(tenant: RunningServer
     refused(weaker.post(f"/v1/keys/{tenant.key.split('_')[1]}/rotate"), 403, "scope_not_held", "run")
 
 
+def test_an_operators_key_is_revoked_by_operators_only(make_tenant: Callable[..., RunningServer]) -> None:
+    """Whoever administers no more than the operator's own tenant cannot take the operator's key away."""
+    operator = make_tenant(("run", "tenant_admin", "admin"))
+    theirs = call(operator, "POST", "/v1/keys", {"name": "a", "scopes": ["tenant_admin"]}, 201)
+    spare = call(operator, "POST", "/v1/keys", {"name": "b", "scopes": ["admin"]}, 201)
+    weaker = holder(operator, theirs["key"])
+
+    for id in (operator.key.split("_")[1], spare["id"]):
+        refused(weaker.request("DELETE", f"/v1/keys/{id}"), 403, "scope_not_held", "admin")
+        assert call(operator, "GET", f"/v1/keys/{id}")["live"]
+
+    call(operator, "DELETE", f"/v1/keys/{spare['id']}", status=204)
+    call(weaker, "DELETE", f"/v1/keys/{theirs['id']}", status=204)
+    refused(weaker.get("/v1/keys"), 401, "unauthorized")
+
+
 def test_two_keys_live_during_a_rotation(tenant: RunningServer) -> None:
     """The old one to the end of its grace; it is rotated once."""
     old = call(tenant, "POST", "/v1/keys", RUN, 201)
@@ -130,7 +146,7 @@ def test_the_last_use_of_a_key_is_known(tenant: RunningServer) -> None:
 
 
 def test_the_number_of_live_keys_is_bounded(make_server: Callable[..., RunningServer]) -> None:
-    """429 with the limit; a revoked one makes room."""
+    """429 with the limit; a revoked one makes room; rotations pass the limit by one."""
     server = make_server("keys", AIRLOCK_MAX_KEYS="2", AIRLOCK_WARM_CONTAINERS="0")
     second = call(server, "POST", "/v1/keys", RUN, 201)
 
@@ -138,7 +154,12 @@ def test_the_number_of_live_keys_is_bounded(make_server: Callable[..., RunningSe
     call(server, "DELETE", f"/v1/keys/{second['id']}", status=204)
 
     assert (problem["limit"], problem["quota"]) == (2, "keys")
-    call(server, "POST", "/v1/keys", RUN, 201)
+    third = call(server, "POST", "/v1/keys", RUN, 201)
+    fourth = call(server, "POST", f"/v1/keys/{third['id']}/rotate", None, 201)
+    problem = refused(server.post(f"/v1/keys/{fourth['id']}/rotate"), 429, "too_many_keys", "rotated")
+    assert (problem["limit"], problem["used"]) == (2, 3)
+    call(server, "DELETE", f"/v1/keys/{third['id']}", status=204)
+    call(server, "POST", f"/v1/keys/{fourth['id']}/rotate", None, 201)
     refused(server.request("DELETE", f"/v1/keys/{server.key.split('_')[1]}"), 409, "last_admin_key")
 
 

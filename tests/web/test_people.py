@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,24 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hosting import call, holder, new_tenant
 from wire import refused
 
-from tests.running import start_server
+from controller.config import Settings
+from controller.errors import Unauthorized
+from controller.people import KEEP_SECONDS, People
+from tests.running import start_server, until
 
 if TYPE_CHECKING:
     from tests.running import RunningServer
 
 AUDIENCE = "airlock"
+UNUSABLE = [
+    {"kid": "new", "kty": "AKP", "alg": "ML-DSA-44", "use": "sig", "pub": "AA"},
+    {"kid": "half", "kty": "RSA", "use": "sig"},
+    {"kid": "curve", "kty": "EC", "crv": "P-192", "x": "AA", "y": "AA"},
+    {"kid": ["no", "id"], "kty": "oct", "k": "AA"},
+    "no object",
+    None,
+]
+"""What an issuer may publish beside its key: none of it may cost the key that can be used."""
 
 
 class Issuer:
@@ -32,14 +45,17 @@ class Issuer:
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.fetched = 0
+        self.answers = threading.Event()
+        self.answers.set()
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.fetched += 1
+                issuer.answers.wait(30)
                 documents = {
                     "/.well-known/openid-configuration": {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"},
-                    "/keys": {"keys": [issuer.public()]},
+                    "/keys": {"keys": [*UNUSABLE, issuer.public(), *UNUSABLE]},
                 }
                 body = json.dumps(documents[self.path]).encode()
                 self.send_response(200)
@@ -189,6 +205,31 @@ def test_an_issuer_that_is_away_stops_people_and_no_program(make_server: Callabl
     assert server.get("/v1/runs").status_code == 200
 
 
+def test_whoever_has_a_known_key_does_not_wait_for_the_issuer(issuer: Issuer) -> None:
+    """When keys are fetched anew, one asks, and waits; another whose key is known goes on with it."""
+    moment = [0.0]
+    people = People(Settings(oidc_issuer=issuer.url, oidc_audience=AUDIENCE), lambda: moment[0])
+    token, unknown = issuer.token(), issuer.token(kid="two")
+    assert people.known(token).subject == "anna"
+    moment[0] += KEEP_SECONDS + 1
+
+    issuer.answers.clear()
+    fetched = issuer.fetched
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(people.known, unknown) for _ in range(4)]
+            assert until(lambda: issuer.fetched == fetched + 1, 10)
+            names = [pool.submit(people.known, token).result(2).subject for _ in range(4)]
+            issuer.answers.set()
+            refusals = [one.exception(20) for one in asking]
+    finally:
+        issuer.answers.set()
+
+    assert names == ["anna"] * 4
+    assert [type(one) for one in refusals] == [Unauthorized] * 4
+    assert issuer.fetched == fetched + 2, "the document and the keys, once"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -203,8 +244,6 @@ def test_half_a_login_is_refused_at_the_start(
     settings: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one whose keys could be changed on their way."""
-    from controller.config import Settings
-
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
 

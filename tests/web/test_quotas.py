@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import secrets
 import signal
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from batch_calls import DOUBLE, cities
+from batch_calls import ended as ended_batch
 from hosting import call, holder, new_tenant, over_quota, sleeping
 from wire import SLEEPER
 
@@ -101,6 +106,32 @@ def test_stored_bytes(server: RunningServer) -> None:
     assert problem["used"] + problem["value"] > problem["limit"]
     assert mine.request("DELETE", "/v1/datasets/first").status_code == 204
     assert put("second", 50_000).status_code == 201
+
+
+def test_a_batch_keeps_bytes_and_is_asked_for_seconds(server: RunningServer) -> None:
+    """Its own script and bundle, until it is deleted; and none is accepted whose items could not begin today."""
+    tenant, mine = new_tenant(server, "quota batches", {"stored_bytes": 60_000})
+    cities(mine)
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("noise.bin", secrets.token_bytes(40_000))
+
+    def submit() -> Any:
+        batch = (None, json.dumps({"datasets": ["cities"]}))
+        parts = {"script": (None, DOUBLE), "batch": batch, "bundle": ("b.zip", bundle.getvalue())}
+        return mine.post("/v1/batches", files=parts)
+
+    first = submit()
+    assert first.status_code == 202, first.text
+    problem = over_quota(submit(), "quota_spent", "stored_bytes")
+    assert problem["value"] > 40_000 < problem["used"]
+    ended_batch(mine, first.json())
+    assert mine.request("DELETE", f"/v1/batches/{first.json()['id']}").status_code == 204
+    assert call(mine, "GET", "/v1/usage")["stored_bytes"] < 20_000
+    assert ended_batch(mine, submit().json())["status"] == "finished"
+
+    call(server, "PATCH", f"/v1/admin/tenants/{tenant['id']}", {"quotas": {"run_seconds_per_day": 0.001}})
+    over_quota(submit(), "quota_spent", "run_seconds_per_day")
 
 
 def test_requests_a_second(server: RunningServer) -> None:
