@@ -160,9 +160,8 @@ class Workspace:
 
     @contextmanager
     def alone(self, *, wait: bool = True) -> Iterator[None]:
-        """The run's directory, locked, in all processes: what is made of a run later, a receipt or another format, is
-        made once. FileNotFoundError; BlockingIOError when somebody else has it and we would not wait.
-        """
+        """The run's directory, locked: one receipt of a run is made at a time, in all processes. FileNotFoundError;
+        BlockingIOError when another is at it and we would not wait."""
         directory = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

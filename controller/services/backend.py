@@ -42,6 +42,10 @@ LOOK_SECONDS = 1.0
 """How often a waiting request looks whether its client is still there."""
 
 
+def _locks() -> tuple[threading.Lock, ...]:
+    return tuple(threading.Lock() for _ in range(64))
+
+
 @dataclass(frozen=True)
 class Backend:
     """`conversions` bounds how many sandboxes convert a result at once, `waiters` how many requests may wait for
@@ -73,8 +77,10 @@ class Backend:
     refusals: Refusals
     uses: Uses
     buckets: Buckets
-    pumps: tuple[threading.Lock, ...] = field(default_factory=lambda: tuple(threading.Lock() for _ in range(64)))
+    pumps: tuple[threading.Lock, ...] = field(default_factory=_locks)
     """Of those who would take the same batch further, one does (services/pump.py)."""
+    formats: tuple[threading.Lock, ...] = field(default_factory=_locks)
+    """Of those who would have the same result written in the same format, one does (services/execution.py)."""
     traffic: Traffic = field(default_factory=Traffic)
     """The calls of endpoints that are at work, and the counts that are not written down yet."""
     crashes: Crashes = field(default_factory=Crashes)

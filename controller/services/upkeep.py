@@ -25,6 +25,8 @@ _PAUSE_SECONDS = 86_400.0
 _OFF_SECONDS = 7 * 86_400.0
 """A server that was off for longer may as well have a wrong clock; if it really was, it tidies a day later."""
 _NOTE_SECONDS = 60.0
+_UNSTARTED_SECONDS = 86_400.0
+"""Until a job is forgotten that nobody starts: its places are few, and nobody may know its id any more."""
 _CLOCK = "clock"
 
 
@@ -126,6 +128,7 @@ def remove_old(backend: Backend, calendar: Calendar) -> None:
     if moment is None:
         return
     settings, store = backend.settings, backend.store
+    backend.endpoints.forget_unstarted(moment - timedelta(seconds=_UNSTARTED_SECONDS))
     store.forget_keys(moment - timedelta(seconds=settings.idempotency_seconds))
     ages = {
         Part.INPUTS: settings.keep_inputs_seconds,
@@ -154,11 +157,14 @@ def remove_old(backend: Backend, calendar: Calendar) -> None:
 
 def _shrink(backend: Backend, tenant_id: str, surplus: int) -> None:
     while surplus > 0 and (oldest := backend.store.oldest_stored(tenant_id, _AT_ONCE)):
-        for run in _each(backend, oldest):
+        for _, run_id in oldest:
             if surplus <= 0:
                 return
+            run = backend.store.any_run(run_id)
+            if run is None or not (freed := run.input_bytes + run.output_bytes + run.log_file_bytes):
+                return  # somebody else removes some, too: the next look counts anew
             _remove_parts(backend, run, tuple(Part))
-            surplus -= run.input_bytes + run.output_bytes + run.log_file_bytes
+            surplus -= freed
 
 
 def _each(backend: Backend, runs: Iterable[Which]) -> Iterator[Run]:

@@ -1,4 +1,4 @@
-"""Requests that wait for something: so many in all, and of one tenant no more than half of them."""
+"""Requests that wait for something: so many in all, the last ones for tenants that have less than half of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Waiters:
     def __init__(self, places: int) -> None:
         self._free = places
         self._most = max(1, places // 2)
+        self._kept = max(1, places // 8)
         self._of: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -30,7 +31,7 @@ class Waiters:
 
     def _enter(self, tenant_id: str) -> None:
         with self._lock:
-            if self._of[tenant_id] >= self._most:
+            if self._of[tenant_id] >= self._most and self._free <= self._kept:
                 raise Busy("as many of your requests as may are waiting for something already: try again later")
             if self._free <= 0:
                 raise Busy("as many requests as may are waiting for something on this server: try again later")

@@ -174,5 +174,8 @@ class Endpoints(Protocol):
     def cancel_job(self, job_id: str) -> None:
         """One that was not started never will be: nothing of its request is kept."""
 
+    def forget_unstarted(self, before: datetime) -> int:
+        """Jobs that were accepted before this moment and not started, cancelled ones among them."""
+
     def forget_jobs(self, before: datetime) -> int:
         """Those that were accepted before this moment."""

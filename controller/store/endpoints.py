@@ -143,6 +143,11 @@ class SqlEndpoints:
             unstarted = (jobs.c.id == job_id) & jobs.c.run_id.is_(None)
             db.execute(update(jobs).where(unstarted).values(request={}))
 
+    def forget_unstarted(self, before: datetime) -> int:
+        old = (jobs.c.created_at < before) & jobs.c.run_id.is_(None)
+        with self._writing() as db:
+            return db.execute(delete(jobs).where(old)).rowcount
+
     def forget_jobs(self, before: datetime) -> int:
         with self._writing() as db:
             return db.execute(delete(jobs).where(jobs.c.created_at < before)).rowcount

@@ -30,6 +30,8 @@ _AT_ONCE = {
     "integer": pa.int64(),
     "decimal": None,
 }
+_INTEGERS = {int, *(np.dtype(letter).type for letter in "bhilqBHILQ")}
+_REALS = {float, np.float16, np.float32, np.float64}
 _TYPES_NAMED = 3
 _FAILS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -148,19 +150,16 @@ def _complex(values: Objects, name: str, notes: Notes) -> Any:
 
 def _numbers_of_two_kinds(values: Objects, name: str, notes: Notes) -> Any | None:
     """Decimals with integers, or complex numbers with real ones, where one type holds them exactly; else None."""
-    present = [value for value in values if value is not None]
-    if any(isinstance(value, bool | np.bool_ | np.longdouble | np.clongdouble) for value in present):
-        return None
-    if all(isinstance(value, decimal.Decimal | int | np.integer) for value in present):
-        exact = [decimal.Decimal(int(value)) if isinstance(value, int | np.integer) else value for value in values]
+    found = set(map(type, values)) - {type(None)}
+    if found <= {decimal.Decimal, *_INTEGERS}:
+        exact = [decimal.Decimal(int(value)) if type(value) in _INTEGERS else value for value in values]
         try:
             return pa.array(exact)
         except _FAILS:
             return None
-    if all(isinstance(value, complex | float | int | np.number) for value in present):
-        whole = [int(value) for value in present if isinstance(value, int | np.integer)]
-        if all(abs(value) <= 2**53 for value in whole):
-            return _complex(values, name, notes)
+    if found <= {*_REALS, *_INTEGERS, complex, np.complex64, np.complex128}:
+        same = all(abs(int(value)) <= 2**53 for value in values if type(value) in _INTEGERS)
+        return _complex(values, name, notes) if same else None
     return None
 
 

@@ -159,6 +159,9 @@ class EndpointStoreContract:
         assert endpoints.job(one.id, "j1").run_id is not None
         assert endpoints.job("ept_other", "j1") is None
         assert not endpoints.start_job("j2", "run_9")
+        assert endpoints.forget_unstarted(NOW + timedelta(hours=1)) == 0
+        assert endpoints.forget_unstarted(NOW + timedelta(hours=25)) == 1
+        assert (endpoints.job(one.id, "j1") is None, endpoints.job(one.id, "j2")) == (False, None)
         assert endpoints.forget_jobs(NOW + timedelta(hours=1)) == 1
         assert endpoints.job(one.id, "j1") is None
 

@@ -1,4 +1,4 @@
-"""Who may wait: so many in all, and of one tenant half of them."""
+"""Who may wait: so many in all, and an eighth is kept from a tenant that has half of them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def enter(stack: ExitStack, waiters: Waiters, *tenants: str) -> list[bool]:
 @pytest.mark.parametrize(
     ("places", "tenants", "got"),
     [
-        (4, "aaa", [True, True, False]),
-        (4, "aaabb", [True, True, False, True, True]),
+        (4, "aaaab", [True, True, True, False, True]),
+        (4, "aaabb", [True, True, True, True, False]),
         (4, "aabcd", [True, True, True, True, False]),
-        (5, "aaabbc", [True, True, False, True, True, True]),
+        (16, "a" * 15 + "bb", [True] * 14 + [False, True, True]),
         (1, "aab", [True, False, False]),
         (2, "aab", [True, False, True]),
     ],
 )
-def test_a_tenant_gets_half_of_all_places_and_at_least_one(places: int, tenants: str, got: list[bool]) -> None:
+def test_the_last_places_are_for_tenants_that_have_less_than_half(places: int, tenants: str, got: list[bool]) -> None:
     """And nobody more than there are."""
     with ExitStack() as stack:
         assert enter(stack, Waiters(places), *tenants) == got

@@ -184,7 +184,7 @@ def test_a_log_that_begins_again_under_its_followers_says_so(server: RunningServ
 
 def test_two_hundred_follow_while_others_are_served(make_server: Callable[..., RunningServer]) -> None:
     """All of one run's followers get everything, so does the one of another run, and other requests do not wait."""
-    server = make_server(AIRLOCK_WORKERS="2", AIRLOCK_THREADS="1024")
+    server = make_server(AIRLOCK_WORKERS="2")
     body = "    print('begun')\n    time.sleep(8)\n"
     body += "    for n in range(300):\n        print(n)\n        time.sleep(0.01)\n"
     one, other = (server.submit(HEAD + body, wait=0, timeout_seconds=120) for _ in range(2))

@@ -43,14 +43,14 @@ def test_readers_that_stand_still_hold_no_memory_and_are_hung_up_on(make_server:
     assert until(lambda: "begun" in server.get(log).text, 30)
     before = resident_bytes(server)
     began = time.monotonic()
-    stalled = [follower(server, run["id"]) for _ in range(3)]
+    stalled = [follower(server, run["id"]) for _ in range(6)]
 
     with server.get(f"{log}?follow=1", stream=True) as answer:
         lines = answer.iter_lines(chunk_size=65536)
         flooded = next(number for number, line in enumerate(lines) if line == b"flooded")
         full = server.get(f"{log}?follow=1")
         grown = resident_bytes(server) - before
-    room = until(lambda: may_follow(server, run["id"], 4), 100)
+    room = until(lambda: may_follow(server, run["id"], 7), 100)
     waited = time.monotonic() - began
     server.post(f"/v1/runs/{run['id']}/cancel")
 

@@ -163,6 +163,8 @@ def _objects() -> list[ReturnedCase]:
         case("Decimal and int", *decimals("1.5"), 2, None, expected=decimals("1.5", "2.0", None)),
         case("Decimal and int, 77 digits", *decimals("1"), 10**76, expected=["1", str(10**76)]),
         case("Decimal and float", *decimals("1.5"), 2.5, expected=["1.5", "2.5"]),
+        case("Decimal and np.timedelta64", *decimals("1.5"), np.timedelta64(5, "s"), expected=["1.5", "5 seconds"]),
+        case("complex and np.timedelta64", 1j, np.timedelta64(5, "Y"), expected=["1j", "5 years"]),
         case("Decimal and bool", *decimals("1.5"), True, expected=["1.5", "True"]),
         case("datetime", MOMENT, pd.NaT, expected=[MOMENT_NS, None]),
         case("datetime, of every year", dt.datetime.min, dt.datetime.max, expected=[
