@@ -11,6 +11,7 @@ Frozen values go in and come out; every engine keeps the same promises (tests/co
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,8 @@ from controller.model import Limits, Usage
 RUNNER_COMMAND = ("/opt/conda/bin/python", "-I", "-B", "-m", "runner")
 GO_SIGNAL = b'{"go": 1}\n'
 STDOUT, STDERR = 1, 2
+NATIVE_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+"""With which the kernel, or the C library, ends a process whose native code did what it must not."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
-from controller.engines.base import STDERR, STDOUT
+from controller.engines.base import NATIVE_FAULTS, STDERR, STDOUT
 from controller.engines.cgroup import names, procs_files
 from controller.engines.following import read_some
 from controller.errors import EngineError
@@ -34,9 +34,6 @@ _READY_SECONDS = 30
 _FORK_SECONDS = 10
 _LOOK_SECONDS = 0.02
 _CHUNK = 1 << 16
-
-
-_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
 class NoFork(Exception):
@@ -154,7 +151,7 @@ class Fork:
         if len(status) == _STATUS.size:
             code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
             self.exit_code = code if code >= 0 else 128 - code
-            self.crashed = -code in _FAULTS
+            self.crashed = -code in NATIVE_FAULTS
         self.at_end()
         self.init.kill()
 

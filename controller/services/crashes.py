@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections import deque
 
+from controller.engines.base import NATIVE_FAULTS
+
 CRASHES, WITHIN_SECONDS = 3, 60.0
 """A tenant with more of them in this time has plain starts until fewer are left in it."""
-_FAULTS = {128 + number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)}
 
 
 class Crashes:
@@ -21,7 +21,7 @@ class Crashes:
 
     def ended(self, tenant_id: str, exit_code: int) -> None:
         """A script of this tenant's has ended so."""
-        if exit_code in _FAULTS:
+        if exit_code - 128 in NATIVE_FAULTS:
             with self._lock:
                 self._of.setdefault(tenant_id, deque(maxlen=CRASHES + 1)).append(time.monotonic())
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import requests
 from callers import add_tenant
@@ -15,6 +16,14 @@ from tests.running import RunningServer, until
 
 QUICK = "import pandas as pd\ndef azureml_main(): return pd.DataFrame({'a': [1]})"
 SLEEPER = "import time\nprint('asleep', flush=True)\ntime.sleep(60)\ndef azureml_main(): pass"
+
+
+def asleep(server: RunningServer) -> tuple[Any, str]:
+    """A run that sleeps for a minute, and the address of its log."""
+    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
+    log = f"/v1/runs/{run['id']}/log"
+    assert until(lambda: "asleep" in server.get(log).text, 30)
+    return run, log
 
 
 @contextmanager
@@ -61,9 +70,7 @@ def test_requests_that_never_come_to_their_end_are_hung_up_on(make_server: Calla
 def test_followers_have_a_bound_and_those_that_are_gone_make_room(make_server: Callable[..., RunningServer]) -> None:
     """Half of the threads may wait, for one tenant one less; one more is told so, until another has left."""
     server = make_server(AIRLOCK_THREADS="16", AIRLOCK_WORKERS="1")
-    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
-    log = f"/v1/runs/{run['id']}/log"
-    assert until(lambda: "asleep" in server.get(log).text, 30)
+    run, log = asleep(server)
     followers = [server.get(f"{log}?follow=1", stream=True) for _ in range(7)]
 
     refused = server.get(f"{log}?follow=1")
@@ -87,9 +94,7 @@ def test_one_tenants_followers_take_nothing_from_another(make_server: Callable[.
     other = add_tenant(server, "other")
     keep(other, "double")
     endpoint = publish(other, "double")
-    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
-    log = f"/v1/runs/{run['id']}/log"
-    assert until(lambda: "asleep" in server.get(log).text, 30)
+    run, log = asleep(server)
 
     followers = [server.get(f"{log}?follow=1", stream=True) for _ in range(4)]
     call = endpoint.call([{"n": 1, "x": 0.5}])
@@ -111,9 +116,7 @@ def test_calls_of_a_tenant_whose_requests_wait_already_are_told_so(make_server: 
     server = make_server(AIRLOCK_THREADS="8", AIRLOCK_WORKERS="2")
     keep(server, "double")
     endpoint = publish(server, "double")
-    run = server.post("/v1/runs", files={"script": SLEEPER}).json()
-    log = f"/v1/runs/{run['id']}/log"
-    assert until(lambda: "asleep" in server.get(log).text, 30)
+    run, log = asleep(server)
     followers = [server.get(f"{log}?follow=1", stream=True) for _ in range(3)]
 
     calls = [endpoint.call({"dataframe1": {"records": [{"n": 1}]}, "parameters": {"sleep": 20}}) for _ in range(5)]
